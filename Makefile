@@ -1,0 +1,35 @@
+# Two commands matter: `make demo` and `make test`. Each makes its own environment in .venv first.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+TEXT ?= an old person walks and turns left
+OUT ?= out
+
+.PHONY: setup demo test test-all lint interop clean
+
+setup: $(VENV)/.ready
+
+# torch first: asked for by another package, pip would fetch the build with CUDA.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: setup
+	mkdir -p $(OUT)
+	$(BIN)/motionloom generate --text "$(TEXT)" --seed 1 --out $(OUT)/demo.bvh --out $(OUT)/demo.glb --out $(OUT)/demo.png --out $(OUT)/demo.mp4
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+clean:
+	rm -rf $(VENV) $(OUT) build *.egg-info

@@ -1,0 +1,39 @@
+"""motionloom: generate, edit and understand human motion, and take it to where it is used.
+
+The public names are imported when first used, so that ``import motionloom`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from motionloom.motion.io import load as load_motion
+    from motionloom.motion.io import save
+    from motionloom.motion.motion import Motion, Provenance
+    from motionloom.motion.retarget import retarget
+    from motionloom.motion.skeleton import CANONICAL, Skeleton
+    from motionloom.tasks.generate import load
+
+_NAMES = {
+    "CANONICAL": "motionloom.motion.skeleton:CANONICAL",
+    "Motion": "motionloom.motion.motion:Motion",
+    "Provenance": "motionloom.motion.motion:Provenance",
+    "Skeleton": "motionloom.motion.skeleton:Skeleton",
+    "load": "motionloom.tasks.generate:load",
+    "load_motion": "motionloom.motion.io:load",
+    "retarget": "motionloom.motion.retarget:retarget",
+    "save": "motionloom.motion.io:save",
+}
+
+__all__ = ["CANONICAL", "Motion", "Provenance", "Skeleton", "load", "load_motion", "retarget", "save"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'motionloom' has no attribute {name!r}")
+    module, attribute = _NAMES[name].split(":")
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

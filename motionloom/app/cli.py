@@ -1,0 +1,285 @@
+"""The command line: one verb a task.
+
+Nothing heavy is imported at the top: ``motionloom --help`` must answer at once.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from motionloom.errors import MotionloomError
+
+app = typer.Typer(
+    name="motionloom",
+    help="Generate, edit and understand human motion, and take it to Blender, game engines and the web.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data = typer.Typer(help="Prepare datasets and look at what they hold.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
+_state = {"debug": False}
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+) -> None:
+    _state["debug"] = debug
+
+
+@app.command()
+def generate(
+    text: Annotated[str, typer.Option(help="What the person does, for example 'a person waves'.")] = "",
+    seconds: Annotated[float | None, typer.Option(help="Length; left out, it is predicted.")] = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(help="File to write; repeat for more. Suffix: .bvh .glb .npz .npy .csv .png .gif .mp4"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same motion.")] = 0,
+    count: Annotated[int, typer.Option(help="How many; with more than one, files are numbered.")] = 1,
+    fps: Annotated[float | None, typer.Option(help="Frame rate of the result; the model's 20 when left out.")] = None,
+    engine: Annotated[str, typer.Option(help="Engine: a bundled one or a directory.")] = "mmm",
+    steps: Annotated[int | None, typer.Option(help="Passes through the network.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="How strongly the text is followed; 1 is plain.")] = None,
+    json_: Json = False,
+) -> None:
+    """Make motions for a sentence."""
+    outs = out or []
+    if not outs:
+        raise typer.BadParameter("give at least one file to write, for example --out wave.bvh", param_hint="--out")
+    _check_outs(outs)
+    started = time.perf_counter()
+    from motionloom.tasks.generate import load
+
+    motions = load(engine).generate(text, seconds, seed, count, fps, steps, guidance)
+    made = time.perf_counter() - started
+    files = _write(motions, outs)
+    facts = [{"seconds": motion.seconds, "fps": motion.fps, "frames": len(motion)} for motion in motions]
+    if json_:
+        _print_json({"motions": facts, "files": [str(file) for file in files], "seconds_taken": round(made, 3)})
+        return
+    for file in files:
+        typer.echo(f"wrote {file}")
+    lengths = ", ".join(f"{motion.seconds:.1f} s" for motion in motions)
+    typer.echo(f"made {lengths} of motion in {made:.1f} s, all done after {time.perf_counter() - started:.1f} s")
+
+
+def _check_outs(outs: list[Path]) -> None:
+    """Refuse what cannot be written before any work is done."""
+    from motionloom.motion.io import can_write
+
+    for path in outs:
+        can_write(path)
+
+
+def _write(motions: list[Any], outs: list[Path]) -> list[Path]:
+    from motionloom.motion.io import save
+
+    files = []
+    for index, motion in enumerate(motions):
+        for path in outs:
+            target = path if len(motions) == 1 else path.with_name(f"{path.stem}-{index + 1}{path.suffix}")
+            save(motion, target)
+            files.append(target)
+    return files
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Motion file: .bvh .amc .npz .npy .csv")],
+    target: Annotated[Path, typer.Argument(help="File to write: .bvh .glb .npz .npy .csv .png .gif .mp4")],
+    fps: Annotated[float | None, typer.Option(help="Resample to this frame rate.")] = None,
+    true_fps: Annotated[float | None, typer.Option(help="The source's frame rate, where its file is wrong.")] = None,
+    unit: Annotated[str | None, typer.Option(help="What a BVH unit is: m, cm, mm, inch or metres; else guessed.")] = None,
+    to_body: Annotated[bool, typer.Option("--retarget", help="Move it onto the canonical body.")] = False,
+) -> None:
+    """Turn a motion file into another format."""
+    _check_outs([target])
+    motion = _load(source, unit, true_fps)
+    if to_body:
+        from motionloom.motion.retarget import retarget
+
+        motion = retarget(motion)
+    if fps is not None:
+        motion = motion.at_fps(fps)
+    motion.save(target)
+    typer.echo(f"wrote {target}: {len(motion)} frames at {motion.fps:g} fps, {len(motion.skeleton)} joints")
+    for note in motion.provenance.notes:
+        typer.echo(f"note: {note}")
+
+
+@app.command()
+def inspect(
+    source: Annotated[Path, typer.Argument(help="Motion file.")],
+    unit: Annotated[str | None, typer.Option(help="What a BVH unit is.")] = None,
+    true_fps: Annotated[float | None, typer.Option(help="The source's frame rate, where its file is wrong.")] = None,
+    json_: Json = False,
+) -> None:
+    """Print what a motion is and its physical quality."""
+    from motionloom.tasks.inspect import facts
+
+    found = facts(_load(source, unit, true_fps))
+    if json_:
+        _print_json(found)
+        return
+    width = max(len(name) for name in found)
+    for name, value in found.items():
+        shown = f"{value:.3f}" if isinstance(value, float) else "; ".join(value) if isinstance(value, list) else value
+        typer.echo(f"{name:<{width}}  {shown}")
+
+
+@app.command()
+def render(
+    source: Annotated[Path, typer.Argument(help="Motion file.")],
+    out: Annotated[Path, typer.Option(help="Picture or video: .png .gif .mp4")],
+    title: Annotated[str | None, typer.Option(help="Headline of the sheet.")] = None,
+    poses: Annotated[int, typer.Option(help="Moments on the sheet.")] = 9,
+    size: Annotated[int, typer.Option(help="Side of the video in pixels.")] = 400,
+    unit: Annotated[str | None, typer.Option(help="What a BVH unit is.")] = None,
+) -> None:
+    """Draw a contact sheet or a video."""
+    from motionloom.app import render as drawing
+
+    if out.suffix.lower() not in (".png", ".gif", ".mp4"):
+        raise typer.BadParameter(f"{out}: pictures are .png, .gif or .mp4", param_hint="--out")
+    motion = _load(source, unit, None)
+    if out.suffix.lower() == ".png":
+        drawing.write_sheet(motion, out, title, poses)
+    else:
+        drawing.write_video(motion, out, size)
+    typer.echo(f"wrote {out}")
+
+
+def _load(path: Path, unit: str | None, fps: float | None) -> Any:
+    from motionloom.motion.io import load
+
+    options: dict[str, Any] = {}
+    if unit is not None:
+        try:
+            options["unit"] = float(unit)
+        except ValueError:
+            options["unit"] = unit
+    if fps is not None:
+        options["fps"] = fps
+    return load(path, **options)
+
+
+@data.command("prepare")
+def data_prepare(
+    source: Annotated[list[str], typer.Option(help="NAME=FOLDER, for example cmu=raw/cmu; repeat for more.")],
+    out: Annotated[Path, typer.Option(help="Folder of the store.")],
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+) -> None:
+    """Build a store from raw dataset folders; an interrupted run goes on where it stopped."""
+    from motionloom.data.prepare import prepare
+
+    folders = {}
+    for entry in source:
+        name, equals, folder = entry.partition("=")
+        if not equals or not folder:
+            raise typer.BadParameter(f"{entry!r} is not NAME=FOLDER", param_hint="--source")
+        folders[name] = Path(folder)
+    started = time.perf_counter()
+    report = prepare(folders, out, workers)
+    typer.echo(
+        f"{report.clips} clips, {report.frames} frames, {report.hours:.2f} h in {time.perf_counter() - started:.0f} s;"
+        f" {len(report.refused)} files refused (see {out / 'refused.csv'})"
+    )
+
+
+@data.command("info")
+def data_info(store: Annotated[Path, typer.Argument(help="Folder of a store.")], json_: Json = False) -> None:
+    """Print what a store holds."""
+    from motionloom.data.store import Store
+
+    opened = Store(store)
+    if json_:
+        _print_json({**opened.manifest, "digest": opened.digest})
+        return
+    manifest = opened.manifest
+    typer.echo(f"{manifest['clips']} clips, {manifest['frames']} frames, {manifest['hours']:.2f} h")
+    for name, entry in manifest["sources"].items():
+        typer.echo(
+            f"  {name}: {entry['clips']} clips, {entry['hours']:.2f} h, {entry['refused']} refused; {entry['licence']}"
+        )
+    typer.echo("splits: " + ", ".join(f"{name} {count}" for name, count in manifest["splits"].items()))
+    rates = sorted({clip.fps for clip in opened.clips})
+    captions = {text for clip in opened.clips for text in clip.captions}
+    typer.echo(f"frame rates: {', '.join(f'{rate:g}' for rate in rates)}; {len(captions)} different captions")
+    typer.echo(f"digest {opened.digest}")
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, for example configs/mmm-tokenizer.toml")],
+    store: Annotated[Path, typer.Option(help="Store to train on.")],
+    run: Annotated[Path, typer.Option(help="Folder for logs, checkpoints and the result; an unfinished run goes on.")],
+    steps: Annotated[int | None, typer.Option(help="Updates, instead of the recipe's.")] = None,
+    devices: Annotated[int, typer.Option(help="Processes or GPUs.")] = 1,
+    accelerator: Annotated[str, typer.Option(help="cpu, gpu or auto.")] = "auto",
+    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard events beside the CSV log.")] = False,
+) -> None:
+    """Train a model from a recipe."""
+    from motionloom.tasks.recipes import load_recipe
+    from motionloom.tasks.train import train as run_training
+
+    folder = run_training(load_recipe(recipe, steps=steps), store, run, devices, accelerator, tensorboard)
+    typer.echo(f"wrote {folder}")
+
+
+@app.command()
+def models(json_: Json = False) -> None:
+    """List the bundled models with their size, licence and data."""
+    from motionloom.tasks.inspect import bundled
+
+    found = bundled()
+    if json_:
+        _print_json(found)
+        return
+    for entry in found:
+        typer.echo(
+            f"{entry['engine']}/{entry['model']}: {entry['parameters'] / 1e6:.2f} M parameters, {entry['bytes'] / 1e6:.1f} MB,"
+            f" {entry['licence']}, data {', '.join(entry['sources'])}"
+        )
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="Official checkpoint: .pth, .tar or .safetensors")],
+    kind: Annotated[str, typer.Option(help="What it is: tokenizer, masked, parts_tokenizer or parts_masked.")],
+    mean: Annotated[Path, typer.Option(help="Mean.npy the checkpoint was trained with.")],
+    std: Annotated[Path, typer.Option(help="Std.npy the checkpoint was trained with.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; one sub-folder a model.")],
+    licence: Annotated[str, typer.Option(help="Licence of the weights, as their authors state it.")],
+) -> None:
+    """Turn an official checkpoint into our format."""
+    from motionloom.tasks.inspect import import_checkpoint
+
+    for folder in import_checkpoint(source, kind, mean, std, out, licence):
+        typer.echo(f"wrote {folder}")
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def main() -> None:
+    """Entry point: errors are one line on stderr; exit status 1, or 2 for wrong usage."""
+    try:
+        app()
+    except MotionloomError as error:
+        if _state["debug"]:
+            raise
+        print(f"motionloom: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("motionloom: stopped", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,1 @@
+"""Raw folders to a store, and a store to training windows."""

@@ -1,0 +1,196 @@
+"""From a store to training windows, and the statistics that normalise them.
+
+Features of a whole split are encoded once per layout and frame rate and kept beside the store as one memory-mapped
+array; windows are cut from it. What a batch holds follows from (seed, step, rank) alone, so a training that was
+interrupted goes on with the very batches it would have had.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from tqdm import tqdm
+
+from motionloom.data.store import Clip, Store
+from motionloom.errors import DataError
+from motionloom.motion.features import LAYOUTS, encode_features, mirror_columns
+
+_CACHE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Mean and standard deviation of every feature; saved with each model that was trained with them."""
+
+    mean: Float[Tensor, " D"]
+    std: Float[Tensor, " D"]
+
+    def normalize(self, features: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """To zero mean and unit spread."""
+        return (features - self.mean.to(features)) / self.std.to(features)
+
+    def restore(self, features: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """Back to the features' own units."""
+        return features * self.std.to(features) + self.mean.to(features)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A batch of windows.
+
+    Attributes:
+        features: Features in their own units, not normalised.
+        lengths: Frames of each window that are motion; past them the last frame is held.
+        clips: Index of each window's clip in the split.
+        mirrored: Which windows are mirror images.
+    """
+
+    features: Float[Tensor, "B T D"]
+    lengths: Int[Tensor, " B"]
+    clips: Int[Tensor, " B"]
+    mirrored: Bool[Tensor, " B"]
+
+
+class FeatureSet:
+    """The features of one split of a store at one frame rate.
+
+    Args:
+        store: The store.
+        split: "train", "val" or "test".
+        fps: Frame rate of the features; clips are resampled to it.
+        min_frames: Clips shorter than this are left out.
+
+    Raises:
+        DataError: No clip of the split is long enough.
+    """
+
+    def __init__(self, store: Store, split: str, fps: float = 20.0, min_frames: int = 12) -> None:
+        self.store, self.fps = store, fps
+        folder = store.path / "features" / f"humanml3d-parent-{fps:g}"
+        if not _is_current(folder, store):
+            _encode_all(store, folder, fps)
+        rows = json.loads((folder / "rows.json").read_text())["clips"]
+        features = np.load(folder / "features.npy", mmap_mode="c")
+        self.features: Float[Tensor, "R D"] = torch.from_numpy(features)
+        kept: list[tuple[Clip, int, int]] = [
+            (clip, *rows[clip.id]) for clip in store.split(split) if rows[clip.id][1] >= min_frames
+        ]
+        if not kept:
+            raise DataError(f"{store.path}: no clip of split {split!r} has {min_frames} frames at {fps:g} fps")
+        self.clips = tuple(clip for clip, _, _ in kept)
+        self.starts = np.array([start for _, start, _ in kept])
+        self.frames = np.array([frames for _, _, frames in kept])
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def clip(self, index: int, mirrored: bool = False) -> Float[Tensor, "T D"]:
+        """All features of one clip."""
+        start = int(self.starts[index])
+        features = self.features[start : start + int(self.frames[index])]
+        if mirrored:
+            order, signs = mirror_columns()
+            features = features[:, order] * signs
+        return features.clone()
+
+    def weights(self, power: float) -> np.ndarray:
+        """Chance of each clip: in proportion to its frames, times the size of its label group to ``-power``."""
+        labels = [json.dumps(_group(clip), sort_keys=True) for clip in self.clips]
+        totals: dict[str, float] = {}
+        for label, frames in zip(labels, self.frames, strict=True):
+            totals[label] = totals.get(label, 0.0) + float(frames)
+        raw = np.array([frames * totals[label] ** -power for label, frames in zip(labels, self.frames, strict=True)])
+        return raw / raw.sum()
+
+    def windows(
+        self, count: int, frames: int, rng: np.random.Generator, chances: np.ndarray | None = None, mirror: bool = True
+    ) -> Windows:
+        """Random windows.
+
+        Args:
+            count: How many.
+            frames: Their length; shorter clips are held at their last frame.
+            rng: Where the randomness comes from.
+            chances: Chance of each clip; in proportion to its frames when left out.
+            mirror: Turn half of them into their mirror images.
+        """
+        if chances is None:
+            # A frame drawn at random belongs to a clip with the right chance; a search finds it.
+            edges = np.cumsum(self.frames)
+            clips = np.searchsorted(edges, rng.integers(0, edges[-1], count), side="right")
+        else:
+            clips = rng.choice(len(self.clips), count, p=chances)
+        spare = np.maximum(self.frames[clips] - frames, 0)
+        first = self.starts[clips] + (rng.random(count) * (spare + 1)).astype(np.int64)
+        lengths = np.minimum(self.frames[clips], frames)
+        batch = torch.empty(count, frames, self.features.shape[1])
+        source = self.features
+        for row, (start, length) in enumerate(zip(first.tolist(), lengths.tolist(), strict=True)):
+            batch[row, :length] = source[start : start + length]
+            if length < frames:
+                batch[row, length:] = held(source[start + length - 1])
+        flips = torch.from_numpy(rng.random(count) < 0.5) if mirror else torch.zeros(count, dtype=torch.bool)
+        if mirror:
+            order, signs = mirror_columns()
+            batch[flips] = batch[flips][:, :, order] * signs
+        return Windows(batch, torch.from_numpy(lengths), torch.from_numpy(clips), flips)
+
+    def stats(self) -> Stats:
+        """Mean per feature, spread per block; yaw step and height have their own spread, contacts a fixed one."""
+        order, signs = mirror_columns()
+        rows = torch.cat([self.clip(index) for index in range(len(self))])
+        mean = (rows.mean(0) + rows.mean(0)[order] * signs) / 2
+        deviation = ((rows - mean).square().mean(0) + (rows[:, order] * signs - mean).square().mean(0)).div(2)
+        std = torch.empty_like(mean)
+        for name, block in LAYOUTS["humanml3d"].slices.items():
+            std[block] = 0.5 if name == "contacts" else deviation[block].mean().sqrt()
+        return Stats(mean, std)
+
+
+def held(frame: Float[Tensor, "D"]) -> Float[Tensor, "D"]:
+    """A frame's features when the body stops there: same pose, nothing moves."""
+    slices = LAYOUTS["humanml3d"].slices
+    still = frame.clone()
+    for name in ("yaw", "velocity", "velocities"):
+        still[slices[name]] = 0.0
+    return still
+
+
+def _group(clip: Clip) -> dict[str, str]:
+    return {key: value for key, value in clip.labels.items() if key in ("content", "description")}
+
+
+def _is_current(folder: Path, store: Store) -> bool:
+    rows = folder / "rows.json"
+    if not rows.is_file() or not (folder / "features.npy").is_file():
+        return False
+    found = json.loads(rows.read_text())
+    return found["store"] == store.digest and found["version"] == _CACHE_VERSION
+
+
+def _encode_all(store: Store, folder: Path, fps: float) -> None:
+    """Encode every clip; the array appears under its name only when it is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: dict[str, tuple[int, int]] = {}
+    parts, total = [], 0
+    for clip in tqdm(store.clips, desc=f"features at {fps:g} fps", unit="clip"):
+        motion = store.motion(clip).with_(contacts=None).at_fps(fps)
+        if len(motion) < 2:
+            rows[clip.id] = (total, 0)
+            continue
+        features = encode_features(motion)
+        rows[clip.id] = (total, len(features))
+        total += len(features)
+        parts.append(features.numpy())
+    array = np.lib.format.open_memmap(folder / "features.part", "w+", dtype=np.float32, shape=(total, parts[0].shape[1]))
+    np.concatenate(parts, out=array)
+    array.flush()
+    del array
+    (folder / "features.part").replace(folder / "features.npy")
+    temporary = folder / "rows.part"
+    temporary.write_text(json.dumps({"store": store.digest, "version": _CACHE_VERSION, "clips": rows}))
+    temporary.replace(folder / "rows.json")

@@ -1,0 +1,16 @@
+"""One model is one file: config, network, loss; ``MODELS`` names those that checkpoints can hold."""
+
+from torch import nn
+
+from motionloom.models.length import LengthPredictor
+from motionloom.models.masked import MaskedTransformer
+from motionloom.models.parts import PartsTokenizer, PartsTransformer
+from motionloom.models.tokenizer import MotionTokenizer
+
+MODELS: dict[str, type[nn.Module]] = {
+    "tokenizer": MotionTokenizer,
+    "masked": MaskedTransformer,
+    "length": LengthPredictor,
+    "parts_tokenizer": PartsTokenizer,
+    "parts_masked": PartsTransformer,
+}

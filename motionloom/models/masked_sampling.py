@@ -1,0 +1,276 @@
+"""Sampling from the masked transformer: MMM's published samplers, quirks and all, and ours.
+
+Shapes: ``B`` items, ``N`` token slots, ``K`` codes, ``E`` sentence size, ``M`` words, ``F`` word size.
+
+Sources: MMM (arXiv 2312.03596), section 3.3; MaskGIT (arXiv 2202.04200), section 3.2; classifier-free
+guidance (arXiv 2207.12598). Parity: ``tests/parity/test_mmm_masked.py``.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from motionloom.errors import RequestError
+from motionloom.models.masked import MaskedConfig, MaskedTransformer, layout
+
+Predict = Callable[[Tensor], Tensor]
+
+
+@torch.no_grad()
+def sample(
+    model: MaskedTransformer,
+    lengths: Int[Tensor, "B"],
+    sentence: Float[Tensor, "B E"],
+    words: Float[Tensor, "B M F"],
+    words_valid: Bool[Tensor, "B M"],
+    seeds: Sequence[int],
+    steps: int = 10,
+    temperature: float = 1.0,
+    guidance: float = 1.5,
+    order_noise: float = 4.0,
+    known: Int[Tensor, "B S"] | None = None,
+    no_text: Bool[Tensor, "B"] | None = None,
+) -> Int[Tensor, "B N"]:
+    """Fill in motion tokens, a few per step, the model's surest (plus noise) first: our sampler.
+
+    An item's noise comes from its own seed and is drawn at its own length, so that its tokens depend neither
+    on the batch nor on its place there.
+
+    Args:
+        model: In eval mode, of our form (no end token).
+        lengths: Tokens of each motion.
+        sentence: Sentence vectors.
+        words: Word vectors.
+        words_valid: Which words exist.
+        seeds: One per item.
+        steps: Forward passes; the share still hidden after step i is cos(pi/2 * i/steps).
+        temperature: Of the logits; 0 takes the most probable token.
+        guidance: Scale s of classifier-free guidance, u + s * (c - u); 1 is without, and half the work.
+        order_noise: Scale of the Gumbel noise on the order in which tokens are settled; small values with
+            strong guidance make motions stand still, infinity is a random order.
+        known: Tokens that are to stay, mask ids where to fill in; behind a length anything may stand.
+        no_text: Items to make without their text.
+
+    Returns:
+        Token ids, -1 behind each motion's length.
+
+    Raises:
+        RequestError: The request does not fit the model.
+    """
+    config = model.config
+    if config.end_token:
+        raise RequestError("this model needs an end token: use sample_published")
+    if len(seeds) != len(lengths):
+        raise RequestError(f"{len(seeds)} seeds were given for {len(lengths)} items: give one each")
+    if steps < 1 or temperature < 0 or order_noise < 0:
+        raise RequestError(
+            f"steps {steps}, temperature {temperature}, order noise {order_noise}: steps must be at least 1,"
+            " the others at least 0"
+        )
+    slots = int(lengths.max())
+    empty, valid = layout(config, lengths, slots)
+    ids = empty if known is None else _with_known(config, empty, known[:, :slots])
+    hidden = ids == config.mask_id
+    to_fill = hidden.sum(1)
+    if guidance == 1:
+        text = model.read_text(sentence, words, words_valid, no_text)
+    else:
+        dropped = torch.zeros_like(lengths, dtype=torch.bool) if no_text is None else no_text
+        both = [torch.cat((x, x)) for x in (sentence, words, words_valid)]
+        text = model.read_text(both[0], both[1], both[2], torch.cat((dropped, torch.ones_like(dropped))))
+    streams = [torch.Generator().manual_seed(seed) for seed in seeds]
+    for step in range(1, steps + 1):
+        if guidance == 1:
+            logits = model.logits(ids, valid, text).double()
+        else:
+            given, free = model.logits(ids.repeat(2, 1), valid.repeat(2, 1), text).double().chunk(2)
+            logits = free + guidance * (given - free)
+        token_noise, slot_noise = _noise(streams, lengths, slots, config.codes, logits.device)
+        if temperature > 0:
+            logits = logits / temperature
+            choice = (logits + token_noise).argmax(2)
+        else:
+            choice = logits.argmax(2)
+        sure = F.log_softmax(logits, dim=2).gather(2, choice[..., None])[..., 0]
+        sure = slot_noise if math.isinf(order_noise) else sure + order_noise * slot_noise
+        # Settle the surest hidden tokens and leave the schedule's share hidden; none at the last step.
+        left = (to_fill * math.cos(0.5 * math.pi * step / steps) + 1e-9).floor().long()
+        count = hidden.sum(1) - (left if step < steps else 0)
+        order = sure.masked_fill(~hidden, -math.inf).sort(dim=1, descending=True, stable=True).indices
+        rank = order.argsort(1)
+        settled = hidden & (rank < count[:, None])
+        ids = torch.where(settled, choice, ids)
+        hidden = hidden & ~settled
+    return ids.masked_fill(~valid, -1)
+
+
+def _noise(
+    streams: list[torch.Generator], lengths: Int[Tensor, "B"], slots: int, codes: int, device: torch.device
+) -> tuple[Float[Tensor, "B slots K"], Float[Tensor, "B slots"]]:
+    """Draw Gumbel noise for tokens and for their order, each item from its own stream at its own length."""
+    noise = torch.zeros(len(streams), slots, codes + 1, dtype=torch.float64)
+    for row, stream, length in zip(noise, streams, lengths.tolist(), strict=True):
+        uniform = torch.rand(length, codes + 1, generator=stream, dtype=torch.float64)
+        row[:length] = -torch.log(-torch.log(uniform.clamp(min=1e-300)))
+    noise = noise.to(device)
+    return noise[..., :-1], noise[..., -1]
+
+
+def _with_known(
+    config: MaskedConfig, empty: Int[Tensor, "B N"], known: Int[Tensor, "B M"]
+) -> Int[Tensor, "B N"]:
+    """Put known tokens into empty motions."""
+    if known.shape != empty.shape:
+        raise RequestError(f"known tokens have shape {tuple(known.shape)}; {tuple(empty.shape)} is needed")
+    motion = empty == config.mask_id
+    inside = known[motion]
+    if bool(((inside != config.mask_id) & ((inside < 0) | (inside >= config.codes))).any()):
+        raise RequestError(
+            f"known tokens must be codes 0..{config.codes - 1}, or {config.mask_id} where to fill in"
+        )
+    return torch.where(motion, known, empty)
+
+
+@torch.no_grad()
+def sample_published(
+    model: MaskedTransformer,
+    lengths: Int[Tensor, "B"],
+    sentence: Float[Tensor, "B E"],
+    words: Float[Tensor, "B M F"],
+    generator: torch.Generator | None = None,
+    steps: int = 10,
+    known: Int[Tensor, "B S"] | None = None,
+) -> Int[Tensor, "B N"]:
+    """Sample as MMM's released code does, its quirks included.
+
+    The number of useful steps grows with the length. A single item stops when its schedule has ended, and
+    through a slip of operator order some lengths stop after one pass; a batch always runs all steps and goes
+    on to predict its least sure token again. So a result depends on being alone or in a batch.
+
+    Args:
+        model: In eval mode, of the published form.
+        lengths: Tokens of each motion: frames / 4, rounded up.
+        sentence: Sentence vectors.
+        words: Word vectors, all slots.
+        generator: Stream of the Gumbel noise, one draw of B x slots x K per step; None takes the most
+            probable tokens.
+        steps: Forward passes at most: 10 for text to motion, 1 for transitions of long sequences.
+        known: Kept tokens, mask ids where to fill in (in-between and outpainting).
+
+    Returns:
+        Ids of all slots: motion, end token, pads.
+    """
+    text = model.read_text(sentence, words)
+    empty, valid = layout(model.config, lengths, model.config.slots)
+    start = empty if known is None else _with_known(model.config, empty, known)
+    fill = start == model.config.mask_id
+    return published_loop(
+        lambda ids: model.logits(ids, valid, text),
+        model.config,
+        start,
+        lengths,
+        fill,
+        fill.sum(1),
+        steps,
+        generator,
+    )
+
+
+@torch.no_grad()
+def inpaint_published(
+    model: MaskedTransformer,
+    first: Int[Tensor, "A"],
+    count: int,
+    last: Int[Tensor, "C"],
+    sentence: Float[Tensor, "1 E"],
+    words: Float[Tensor, "1 M F"],
+    generator: torch.Generator | None = None,
+    steps: int = 20,
+) -> Int[Tensor, "1 N"]:
+    """Fill ``count`` tokens between two pieces as MMM's older in-painting does.
+
+    Its schedule counts the whole motion, not the gap, and hides known tokens too; they are put back at each
+    step.
+
+    Args:
+        model: In eval mode, of the published form.
+        first: Tokens before the gap.
+        count: Tokens to make.
+        last: Tokens behind the gap.
+        sentence: Sentence vector.
+        words: Word vectors.
+        generator: Stream of the Gumbel noise; None takes the most probable tokens.
+        steps: Forward passes at most.
+    """
+    config = model.config
+    gap = torch.full((count,), config.mask_id, device=first.device)
+    inside = torch.cat((first, gap, last))[None]
+    lengths = torch.tensor([inside.shape[1]], device=first.device)
+    text = model.read_text(sentence, words)
+    empty, valid = layout(config, lengths, config.slots)
+    start = torch.cat((inside, empty[:, inside.shape[1] :]), dim=1)
+    motion = empty == config.mask_id
+    return published_loop(
+        lambda ids: model.logits(ids, valid, text), config, start, lengths, motion, lengths, steps, generator
+    )
+
+
+def published_loop(
+    predict: Predict,
+    config: MaskedConfig,
+    ids: Int[Tensor, "B N"],
+    lengths: Int[Tensor, "B"],
+    candidates: Bool[Tensor, "B N"],
+    budget: Int[Tensor, "B"],
+    steps: int,
+    generator: torch.Generator | None,
+    stops_early: bool = True,
+) -> Int[Tensor, "B N"]:
+    """Run the published schedule.
+
+    Args:
+        predict: From ids to logits.
+        config: Of the model.
+        ids: Where to start; tokens that are no mask ids here stay.
+        lengths: Tokens of each motion.
+        candidates: Slots that may be hidden.
+        budget: How many slots count as all of them.
+        steps: Forward passes at most.
+        generator: Stream of the Gumbel noise; None takes the most probable tokens.
+        stops_early: Whether a single item stops (see ``sample_published``).
+    """
+    start, kept = ids, ids != config.mask_id
+    # 49 is the longest motion of the release; rounding is to even, as torch and Python both do.
+    schedule = (steps / config.max_tokens * lengths).round() + 1e-8
+    scores = torch.ones(ids.shape, device=ids.device)
+    for step in range(steps):
+        time = (step / schedule).clamp(max=1)
+        if stops_early and len(ids) == 1 and step > 0 and bool((step - 1 / schedule).clamp(max=1) == time):
+            break
+        count = (torch.cos(0.5 * math.pi * time) * budget).floor().clamp(min=1)
+        scores = scores.masked_fill(~candidates, 0.0)
+        # Not guarded in the published code: 0/0 when every token is certain.
+        scores = scores / scores.sum(1, keepdim=True).clamp(min=1e-30)
+        rank = scores.sort(1, descending=True).indices.argsort(1)
+        hidden = rank < count[:, None]
+        ids = ids.masked_fill(hidden, config.mask_id)
+        logits = predict(ids).float()
+        noisy = logits if generator is None else logits + _gumbel(logits, generator)
+        choice = noisy.argmax(2)
+        ids = torch.where(hidden, choice, ids)
+        sure = logits.softmax(2).gather(2, choice[..., None])[..., 0]
+        scores = torch.where(hidden, 1 - sure, torch.zeros_like(sure))
+        ids = torch.where(kept, start, ids)
+    return ids
+
+
+def _gumbel(logits: Float[Tensor, "B N K"], generator: torch.Generator) -> Float[Tensor, "B N K"]:
+    uniform = (
+        torch.zeros(logits.shape, dtype=logits.dtype).uniform_(0, 1, generator=generator).to(logits.device)
+    )
+    inner = -torch.log(uniform.clamp(min=1e-20))
+    return -torch.log(inner.clamp(min=1e-20))

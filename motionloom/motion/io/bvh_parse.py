@@ -1,0 +1,374 @@
+"""The text of a BVH file -> names, parents, offsets and channel values; bounded, iterative, and exact.
+
+Format: Meredith and Maddock, "Motion capture file formats explained" (2001), section 2.
+"""
+
+import io
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from motionloom.errors import MotionFileError
+from motionloom.motion.io.files import MAX_FRAMES, MAX_NUMBER, read_text
+from motionloom.motion.skeleton import MAX_DEPTH, MAX_JOINTS
+
+END = "_end"
+"""End sites become leaf joints named ``<parent>_end``."""
+MAX_HEADER = 1 << 22
+"""Longest HIERARCHY part that is read [characters]."""
+MAX_VALUES = 200_000_000
+_CHANNELS = {f"{axis}{kind}".lower(): f"{axis}{kind}" for axis in "XYZ" for kind in ("position", "rotation")}
+_RATES = (
+    10,
+    12,
+    15,
+    20,
+    24,
+    25,
+    30,
+    48,
+    50,
+    60,
+    72,
+    75,
+    90,
+    100,
+    120,
+    144,
+    150,
+    180,
+    200,
+    240,
+    250,
+    300,
+    500,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class BvhClip:
+    """A BVH file as it stands: nothing scaled, nothing turned.
+
+    Attributes:
+        names: Joint names in file order, end sites as ``<parent>_end``.
+        parents: Index of each joint's parent; -1 for the root.
+        offsets: ``(J, 3)`` float64, in the file's unit.
+        channels: Channel names of each joint ("Xposition", "Zrotation", ...); none for end sites.
+        values: ``(T, C)`` float64, channels of all joints side by side; angles in degrees.
+        frame_time: Seconds a frame, as written.
+        fps: Frames a second; whole where ``frame_time`` is the rounded inverse of a whole number.
+    """
+
+    names: tuple[str, ...]
+    parents: tuple[int, ...]
+    offsets: np.ndarray
+    channels: tuple[tuple[str, ...], ...]
+    values: np.ndarray
+    frame_time: float
+    fps: float
+
+    def columns(self, joint: int, kind: str) -> tuple[str, list[int]]:
+        """Axis letters, in order, and columns of a joint's ``"position"`` or ``"rotation"`` channels."""
+        first = sum(len(names) for names in self.channels[:joint])
+        found = [
+            (name[0], first + slot) for slot, name in enumerate(self.channels[joint]) if name.endswith(kind)
+        ]
+        return "".join(axis for axis, _ in found), [column for _, column in found]
+
+
+@dataclass
+class _Joint:
+    name: str
+    parent: int
+    end: bool
+    offset: tuple[float, float, float] | None = None
+    channels: tuple[str, ...] | None = None
+
+
+@dataclass
+class _Header:
+    joints: list[_Joint] = field(default_factory=list)
+    open: list[int] = field(default_factory=list)
+    pending: _Joint | None = None
+    names: set[str] = field(default_factory=set)
+
+
+def parse_bvh(path: str | Path) -> BvhClip:
+    """Parse a BVH file.
+
+    Raises:
+        MotionFileError: The file is not BVH or breaks a rule of the format; the message names file and line.
+    """
+    path = Path(path)
+    text = read_text(path)
+    marker = re.search(r"^[ \t]*MOTION[ \t]*$", text[:MAX_HEADER], re.MULTILINE | re.IGNORECASE)
+    if marker is None:
+        raise MotionFileError(f"{path}: no line MOTION; this is no BVH file, or it is cut off in its header")
+    joints = _parse_header(path, text[: marker.start()])
+    channels = tuple(joint.channels or () for joint in joints)
+    start, line = marker.end() + 1, text.count("\n", 0, marker.end()) + 2
+    frames, start, line = _field(path, text, start, line, "Frames")
+    if not frames.isdecimal() or not 0 < int(frames[:12]) <= MAX_FRAMES:
+        raise MotionFileError(f"{path}:{line - 1}: Frames is {frames[:40]!r}; 1 to {MAX_FRAMES} are read")
+    seconds, start, line = _field(path, text, start, line, "Frame Time")
+    frame_time = _number(seconds)
+    if frame_time is None or not 1e-6 < frame_time < 1e6:
+        raise MotionFileError(
+            f"{path}:{line - 1}: Frame Time is {seconds[:40]!r}; a positive number is needed"
+        )
+    shape = int(frames), sum(map(len, channels))
+    values = _parse_values(path, text[start:], line, shape)
+    return BvhClip(
+        tuple(joint.name for joint in joints),
+        tuple(joint.parent for joint in joints),
+        np.array([joint.offset for joint in joints]),
+        channels,
+        values,
+        frame_time,
+        _rate(seconds, frame_time),
+    )
+
+
+def _parse_header(path: Path, text: str) -> list[_Joint]:
+    header = _Header()
+    started = False
+    for number, line in enumerate(text.split("\n"), start=1):
+        words = line.split()
+        if not words:
+            continue
+        if not started:
+            if [word.upper() for word in words] != ["HIERARCHY"]:
+                raise MotionFileError(
+                    f"{path}:{number}: a BVH file starts with HIERARCHY, not {line.strip()[:40]!r}"
+                )
+            started = True
+            continue
+        # Some writers put braces on the line of the joint, or close several at once.
+        while words:
+            split = next((i for i, word in enumerate(words[1:], 1) if word in ("{", "}")), len(words))
+            try:
+                _header_line(header, words[:split])
+            except ValueError as error:
+                raise MotionFileError(f"{path}:{number}: {error}") from None
+            words = words[split:]
+    if not header.joints or header.open or header.pending is not None:
+        raise MotionFileError(f"{path}: the hierarchy is cut off: {len(header.open)} joints are still open")
+    if not any(joint.channels for joint in header.joints):
+        raise MotionFileError(f"{path}: no joint has CHANNELS, so there is nothing that moves")
+    for joint in header.joints:
+        if joint.end:
+            base = header.joints[joint.parent].name + END
+            joint.name = next(
+                n for n in (base, *(f"{base}{i}" for i in range(2, 999))) if n not in header.names
+            )
+            header.names.add(joint.name)
+    return header.joints
+
+
+def _header_line(header: _Header, words: list[str]) -> None:
+    """Take in one statement of the hierarchy.
+
+    Raises:
+        ValueError: The statement breaks a rule; the caller adds file and line.
+    """
+    keyword = words[0].upper()
+    if keyword in ("ROOT", "JOINT", "END"):
+        _open_joint(header, keyword, words)
+    elif keyword == "{":
+        if header.pending is None:
+            raise ValueError("an opening brace without a joint")
+        header.open.append(len(header.joints))
+        header.joints.append(header.pending)
+        header.pending = None
+    elif header.pending is not None:
+        raise ValueError(f"joint {header.pending.name!r} has no opening brace before {words[0][:40]!r}")
+    elif keyword == "}":
+        if not header.open:
+            raise ValueError("a closing brace too many")
+        joint = header.joints[header.open.pop()]
+        if joint.offset is None:
+            raise ValueError(f"joint {joint.name!r} has no OFFSET")
+    elif keyword in ("OFFSET", "CHANNELS"):
+        if not header.open:
+            raise ValueError(f"{keyword} outside a joint's braces")
+        joint = header.joints[header.open[-1]]
+        if (joint.offset if keyword == "OFFSET" else joint.channels) is not None:
+            raise ValueError(f"joint {joint.name!r} has two {keyword} lines")
+        if keyword == "OFFSET":
+            joint.offset = _offset(words[1:])
+        elif joint.end:
+            raise ValueError("an End Site cannot have CHANNELS")
+        else:
+            joint.channels = _channels(words[1:])
+    else:
+        raise ValueError(
+            f"unknown keyword {words[0][:40]!r}; ROOT, JOINT, End Site, OFFSET or CHANNELS is needed"
+        )
+
+
+def _open_joint(header: _Header, keyword: str, words: list[str]) -> None:
+    if header.pending is not None:
+        raise ValueError(
+            f"joint {header.pending.name!r} has no opening brace before {' '.join(words)[:40]!r}"
+        )
+    if (keyword == "ROOT") != (not header.joints):
+        raise ValueError("there must be exactly one ROOT, and it comes first")
+    if keyword != "ROOT" and not header.open:
+        raise ValueError(f"{' '.join(words)[:40]!r} stands outside every joint")
+    parent = header.open[-1] if header.open else -1
+    if header.open and header.joints[parent].end:
+        raise ValueError("an End Site cannot hold another joint")
+    end = keyword == "END"
+    name = "End Site" if end else " ".join(words[1:])
+    if not name or len(name) > 200:
+        raise ValueError(f"{keyword} needs a name of 1 to 200 characters")
+    if not end and name in header.names:
+        raise ValueError(f"joint {name!r} is named twice; names must be unique")
+    if len(header.joints) >= MAX_JOINTS or len(header.open) >= MAX_DEPTH:
+        raise ValueError(f"more than {MAX_JOINTS} joints or {MAX_DEPTH} levels")
+    if not end:
+        header.names.add(name)
+    header.pending = _Joint(name, parent, end)
+
+
+def _number(word: str) -> float | None:
+    """Return the finite number a word spells, or ``None``."""
+    try:
+        value = float(word)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and "_" not in word else None
+
+
+def _offset(words: list[str]) -> tuple[float, float, float]:
+    values = [_number(word) for word in words]
+    if len(values) != 3:
+        raise ValueError(f"OFFSET needs three numbers; got {' '.join(words)[:60]!r}")
+    x, y, z = values
+    if x is None or y is None or z is None or max(abs(x), abs(y), abs(z)) > MAX_NUMBER:
+        raise ValueError(
+            f"OFFSET needs three finite numbers up to {MAX_NUMBER:g}; got {' '.join(words)[:60]!r}"
+        )
+    return x, y, z
+
+
+def _channels(words: list[str]) -> tuple[str, ...]:
+    names = tuple(word.lower() for word in words[1:])
+    if not words or words[0] != str(len(names)) or len(names) > 6:
+        raise ValueError(f"CHANNELS needs a count and as many names; got {' '.join(words)[:60]!r}")
+    if any(name not in _CHANNELS for name in names) or len(set(names)) != len(names):
+        raise ValueError(f"unknown or repeated channel in {' '.join(words[1:])[:120]!r}")
+    if sum(name.endswith("position") for name in names) not in (0, 3):
+        raise ValueError("a joint needs all three position channels or none")
+    return tuple(_CHANNELS[name] for name in names)
+
+
+def _field(path: Path, text: str, start: int, line: int, name: str) -> tuple[str, int, int]:
+    """Find the line ``name: value``; return the value, where the next line starts, and that line's number."""
+    while start < len(text):
+        stop = text.find("\n", start)
+        stop = len(text) if stop < 0 else stop
+        row = text[start:stop]
+        start, line = stop + 1, line + 1
+        if row.strip():
+            match = re.fullmatch(rf"\s*{name}\s*:\s*(\S+)\s*", row[:200], re.IGNORECASE)
+            if match is None:
+                raise MotionFileError(f"{path}:{line - 1}: '{name}: ...' is needed; got {row.strip()[:40]!r}")
+            return match[1], start, line
+    raise MotionFileError(f"{path}:{line - 1}: the file ends where '{name}: ...' is needed")
+
+
+def _rate(text: str, frame_time: float) -> float:
+    """Turn ``Frame Time`` into frames a second, undoing the rounding of its last digit where that is sure."""
+    fps = 1.0 / frame_time
+    digits = text.lower().partition("e")[0].partition(".")[2]
+    unit = 0.0 if "e" in text.lower() else 10.0 ** -len(digits)
+    whole = round(fps)
+    if (
+        whole > 0
+        and abs(1.0 / whole - frame_time) < max(unit, 1e-9 * frame_time)
+        and abs(fps - whole) < 1e-4 * whole
+    ):
+        return float(whole)
+    usual = min(_RATES, key=lambda rate: abs(1.0 / rate - frame_time))
+    if abs(1.0 / usual - frame_time) < unit and abs(fps - usual) < 0.025 * usual:
+        return float(usual)
+    return float(f"{fps:.9g}")
+
+
+def _parse_values(path: Path, body: str, line: int, shape: tuple[int, int]) -> np.ndarray:
+    frames, channels = shape
+    if frames * channels > MAX_VALUES:
+        raise MotionFileError(f"{path}: {frames} frames x {channels} channels; {MAX_VALUES} values are read")
+    # Every value takes a digit and a blank: a header that promises more is not worth parsing for.
+    if frames * channels * 2 > len(body) + 1:
+        rows = sum(1 for row in body.split("\n") if row.strip())
+        what = f"{frames} frames are announced, {rows} lines follow; the file is cut off"
+        raise MotionFileError(f"{path}:{line}: {what}")
+    stop = body.find("\n", len(body) - len(body.lstrip()))
+    stop = len(body) if stop < 0 else stop
+    try:
+        parts = [np.loadtxt(io.StringIO(body[:stop]), ndmin=2, comments=None)]
+        rest = body[stop:]
+        if rest.strip():
+            fixed = _parse_fixed(rest)
+            parts.append(np.loadtxt(io.StringIO(rest), ndmin=2, comments=None) if fixed is None else fixed)
+        values = np.concatenate(parts)
+    except ValueError:
+        raise _bad_row(path, body, line, shape) from None
+    if values.shape != shape:
+        raise _bad_row(path, body, line, shape)
+    if not (np.abs(values) <= MAX_NUMBER).all():
+        raise _bad_row(path, body, line, shape)
+    return values
+
+
+def _parse_fixed(text: str) -> np.ndarray | None:
+    """Read numbers that all have the same count of decimals, as whole numbers that are then divided.
+
+    Four times as fast, and exact: whole numbers below 2^53 and powers of ten up to 10^22 are floats, and
+    division rounds correctly.
+    """
+    raw = np.frombuffer(text.encode("utf-8", errors="replace") + b"\n" * 20, dtype=np.uint8)
+    dots = np.flatnonzero(raw == ord("."))
+    if len(dots) == 0:
+        return None
+    digit = (raw >= ord("0")) & (raw <= ord("9"))
+    decimals = int(np.argmin(digit[dots[0] + 1 : dots[0] + 20]))
+    alike = all(digit[dots + place].all() for place in range(1, decimals + 1))
+    if not alike or decimals == 0 or (raw[dots + decimals + 1] > ord(" ")).any():
+        return None
+    try:
+        whole = np.loadtxt(io.StringIO(text.replace(".", "")), dtype=np.int64, ndmin=2, comments=None)
+    except ValueError:
+        return None
+    if whole.size != len(dots) or np.abs(whole).max() >= 2**53:
+        return None
+    return whole / 10.0**decimals
+
+
+def _bad_row(path: Path, body: str, line: int, shape: tuple[int, int]) -> MotionFileError:
+    """Name the first thing that is wrong with the rows of numbers."""
+    frames, channels = shape
+    count, last = 0, line
+    for number, row in enumerate(body.split("\n"), start=line):
+        words = row.split()
+        if not words:
+            continue
+        for word in words:
+            value = _number(word)
+            if value is None or abs(value) > MAX_NUMBER:
+                what = f"{word[:40]!r} where a finite number up to {MAX_NUMBER:g} is needed"
+                return MotionFileError(f"{path}:{number}: {what}")
+        if len(words) != channels:
+            what = f"{len(words)} values in frame {count} where the hierarchy has {channels} channels"
+            return MotionFileError(f"{path}:{number}: {what}; the file is cut off or its header is wrong")
+        count += 1
+        last = number
+    what = f"{count} frames where {frames} are announced; the file is cut off or its header is wrong"
+    if count == frames:
+        what = "the values cannot be read as numbers separated by blanks"
+    return MotionFileError(f"{path}:{last}: {what}")

@@ -1,0 +1,196 @@
+"""What all readers and writers share: bounded reading, arrays without pickle, saving all or nothing."""
+
+import io
+import os
+import re
+import secrets
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from motionloom.errors import MotionFileError
+
+MAX_BYTES = 1 << 29
+"""Largest file or unpacked archive that is read [bytes]."""
+MAX_FRAMES = 2_000_000
+MAX_NUMBER = 1e9
+"""Largest number of a text or array file that is taken for a measurement; all is float32 in the end."""
+_HEADER = re.compile(
+    r"\{\s*'descr':\s*'([<>|=]?[a-zA-Z]\d*)',\s*'fortran_order':\s*(True|False),"
+    r"\s*'shape':\s*\(([\dL, ]*)\),?\s*\}\s*"
+)
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary name beside ``path``; on success it is renamed to ``path``, on failure removed.
+
+    The temporary name keeps the suffix, so writers that choose a format by suffix work on it.
+
+    Raises:
+        MotionFileError: The directory does not exist, ``path`` is a directory, or nothing was written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise MotionFileError(f"{path}: is a directory; give the name of a file")
+    if not path.parent.is_dir():
+        raise MotionFileError(f"{path}: the directory {path.parent} does not exist; make it first")
+    temporary = path.with_name(f".{path.stem[:40]}.{secrets.token_hex(6)}{path.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise MotionFileError(f"{path}: cannot be written ({error.strerror or error})") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read all bytes of a file of at most 512 MiB.
+
+    Raises:
+        MotionFileError: There is no such file, it is a directory, empty or too large, or cannot be read.
+    """
+    try:
+        if path.is_dir():
+            raise MotionFileError(f"{path}: is a directory; give the name of a file")
+        if path.exists() and not path.is_file():
+            raise MotionFileError(f"{path}: is no ordinary file")
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise MotionFileError(f"{path}: {size} bytes; files of up to {MAX_BYTES} bytes are read")
+        raw = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise MotionFileError(f"{path}: cannot be read ({reason})") from None
+    if not raw:
+        raise MotionFileError(f"{path}: the file is empty")
+    return raw
+
+
+def read_text(path: Path) -> str:
+    """Read the text of a motion file of at most 512 MiB; all line ends become newlines.
+
+    Raises:
+        MotionFileError: As ``read_bytes``, or the file holds binary data.
+    """
+    raw = read_bytes(path)
+    if b"\0" in raw:
+        line = raw.count(b"\n", 0, raw.index(b"\0")) + 1
+        raise MotionFileError(f"{path}:{line}: binary data where text is needed; is the suffix right?")
+    text = raw.decode("utf-8-sig", errors="replace")
+    if not text.strip():
+        raise MotionFileError(f"{path}: the file is empty")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def parse_npy(raw: bytes, where: str) -> np.ndarray:
+    """Read an array from the bytes of a ``.npy`` file; nothing in it is evaluated or unpickled.
+
+    Args:
+        raw: The bytes.
+        where: File (and member) for messages.
+
+    Raises:
+        MotionFileError: The bytes are no npy, hold Python objects, or are fewer or more than the header says.
+    """
+    if raw[:6] != b"\x93NUMPY" or len(raw) < 12:
+        raise MotionFileError(f"{where}: is no npy array (the magic bytes are missing)")
+    wide = raw[6] >= 2
+    start = 12 if wide else 10
+    length = int.from_bytes(raw[8:start], "little")
+    text = raw[start : start + length].decode("latin-1")
+    header = _HEADER.fullmatch(text) if length <= 4096 else None
+    if header is None:
+        raise MotionFileError(f"{where}: has an npy header of unknown form; plain arrays are read")
+    try:
+        dtype = np.dtype(header[1])
+        shape = tuple(int(size.rstrip("L")) for size in header[3].replace(" ", "").split(",") if size)
+    except (TypeError, ValueError):
+        raise MotionFileError(f"{where}: unknown array type {header[1]!r} or shape ({header[3]})") from None
+    if dtype.kind == "O":
+        raise MotionFileError(f"{where}: holds pickled objects, which are never run; plain arrays are read")
+    if dtype.kind not in "biufSU" or dtype.itemsize == 0:
+        raise MotionFileError(f"{where}: arrays of type {header[1]!r} are not read, only numbers or text")
+    need, got = dtype.itemsize, len(raw) - start - length
+    for size in shape:
+        need *= size
+    if need != got or len(shape) > 8:
+        raise MotionFileError(f"{where}: {got} bytes where shape {shape} needs {need}; the file is cut off")
+    array = np.frombuffer(raw, dtype, offset=start + length)
+    return array.reshape(shape, order="F" if header[2] == "True" else "C")
+
+
+def read_arrays(path: Path, wanted: set[str]) -> tuple[dict[str, np.ndarray], set[str]]:
+    """Read the wanted arrays of an ``.npz`` archive, and list the names of all its arrays.
+
+    Sizes are checked before anything is unpacked; members nobody asked for stay packed.
+
+    Raises:
+        MotionFileError: The file is no zip, is damaged or encrypted, or would unpack to more than 512 MiB.
+    """
+    found: dict[str, np.ndarray] = {}
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(read_bytes(path)))
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        chosen = [members[name] for name in sorted(wanted & members.keys())]
+        if len(archive.infolist()) != len(members) or len(members) > 1000:
+            raise MotionFileError(f"{path}: the archive has repeated names or more than 1000 members")
+        if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in chosen):
+            raise MotionFileError(f"{path}: packed by a method other than deflate, which numpy never does")
+        total = sum(info.file_size for info in chosen)
+        if total > MAX_BYTES:
+            raise MotionFileError(f"{path}: unpacks to {total} bytes; up to {MAX_BYTES} are read")
+        for info in chosen:
+            name = info.filename.removesuffix(".npy")
+            found[name] = parse_npy(archive.read(info), f"{path}: array {name!r}")
+    except MotionFileError:
+        raise
+    # zipfile lets errors of zlib, struct and its own checks through, each of another type.
+    except Exception as error:
+        raise MotionFileError(f"{path}: is no readable npz archive ({error})") from None
+    return found, set(members)
+
+
+def one_text(array: np.ndarray) -> str:
+    """Return the word in an array of one string (or bytes), as npz files store it; "" for anything else."""
+    if array.size != 1 or array.dtype.kind not in "SU":
+        return ""
+    value = array.reshape(-1)[0]
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def one_number(array: np.ndarray, where: str) -> float:
+    """Return the finite number in an array of one.
+
+    Raises:
+        MotionFileError: The array holds more or fewer numbers, or text, or NaN or infinity.
+    """
+    if array.size != 1 or array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+        raise MotionFileError(f"{where}: one finite number is needed; got {array.dtype} {array.shape}")
+    return float(array.reshape(-1)[0])
+
+
+def check_numbers(array: np.ndarray, shape: tuple[int | None, ...], where: str) -> np.ndarray:
+    """Check an array's shape (``None`` = any size) and every value, and return it as float64.
+
+    Raises:
+        MotionFileError: Another shape, no numbers, too many frames, or NaN or infinity (naming the frame).
+    """
+    fits = array.ndim == len(shape)
+    fits = fits and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
+    if not fits or array.dtype.kind not in "iuf":
+        need = " x ".join("any" if size is None else str(size) for size in shape)
+        raise MotionFileError(f"{where}: numbers of shape {need} are needed; got {array.dtype} {array.shape}")
+    if not 0 < len(array) <= MAX_FRAMES:
+        raise MotionFileError(f"{where}: {len(array)} frames; 1 to {MAX_FRAMES} are read")
+    bad = ~(np.abs(array.astype(np.float64)) <= MAX_NUMBER)
+    if bad.any():
+        frame = int(np.argwhere(bad)[0, 0])
+        raise MotionFileError(f"{where}: NaN, infinity or a number beyond {MAX_NUMBER:g} in frame {frame}")
+    return array.astype(np.float64)

@@ -1,0 +1,1 @@
+"""Joint name maps, as data."""

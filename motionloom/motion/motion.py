@@ -1,0 +1,141 @@
+"""The one type everything speaks of: a motion of a skeleton.
+
+Rotations are the truth; positions follow from them by forward kinematics.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from os import PathLike
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from motionloom.errors import MotionError
+from motionloom.motion.kinematics import check_joints, forward_kinematics
+from motionloom.motion.skeleton import PARTS, Skeleton
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a motion came from; it travels with the motion into the files that can hold it.
+
+    Attributes:
+        source: File or dataset clip it was read from, or the name of the engine that made it.
+        licence: Licence of the source data, or of the data the engine was trained on.
+        text: Sentence it was made for.
+        seed: Seed it was made with.
+        engine: Engine and version that made it.
+        notes: What was done to it on the way, in order: units guessed, errors of a fit, retargeting.
+    """
+
+    source: str = ""
+    licence: str = ""
+    text: str = ""
+    seed: int | None = None
+    engine: str = ""
+    notes: tuple[str, ...] = ()
+
+    def noting(self, note: str) -> "Provenance":
+        """The same with one more note."""
+        return replace(self, notes=(*self.notes, note))
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """A motion: local rotations and root path of a skeleton at a frame rate.
+
+    Attributes:
+        skeleton: The body that moves.
+        rotations: Rotation of each joint relative to its parent, unit quaternions wxyz; the root's is global.
+        root: Position of the root in the world [m].
+        fps: Frames a second.
+        valid: Which body part is known in which frame; ``None`` means all of them.
+        contacts: Whether left ankle, left toe, right ankle, right toe touch the floor; ``None`` if unknown.
+        provenance: Where it came from.
+
+    Raises:
+        MotionError: Arrays disagree in length, there are no frames, a value is NaN or infinite, a quaternion
+            is not of unit length, or the frame rate is not positive.
+        SkeletonError: The arrays have another number of joints than the skeleton.
+    """
+
+    skeleton: Skeleton
+    rotations: Float[Tensor, "T J 4"]
+    root: Float[Tensor, "T 3"]
+    fps: float
+    valid: Bool[Tensor, "T 10"] | None = None
+    contacts: Bool[Tensor, "T 4"] | None = None
+    provenance: Provenance = field(default_factory=Provenance)
+
+    def __post_init__(self) -> None:
+        frames = len(self.rotations)
+        if frames == 0:
+            raise MotionError("the motion has no frames; at least one is needed")
+        check_joints(self.rotations.shape[1], self.skeleton)
+        for name in ("root", "valid", "contacts"):
+            array = {"root": self.root, "valid": self.valid, "contacts": self.contacts}[name]
+            if array is not None and len(array) != frames:
+                raise MotionError(f"rotations have {frames} frames, {name} has {len(array)}; they must agree")
+        if not (0 < self.fps < float("inf")):
+            raise MotionError(f"fps is {self.fps}; it must be a positive number")
+        if not (torch.isfinite(self.rotations).all() and torch.isfinite(self.root).all()):
+            raise MotionError("the motion holds NaN or infinite values; repair or cut those frames first")
+        error = float((self.rotations.norm(dim=-1) - 1.0).abs().max())
+        if error > 1e-3:
+            raise MotionError(f"a quaternion's length is off 1 by {error:.3g}; normalise the rotations first")
+
+    def __len__(self) -> int:
+        return len(self.rotations)
+
+    @property
+    def seconds(self) -> float:
+        """Duration [s]: from the first frame to the last, plus the last frame's own share."""
+        return len(self) / self.fps
+
+    @cached_property
+    def _world(self) -> tuple[Tensor, Tensor]:
+        return forward_kinematics(self.rotations, self.root, self.skeleton)
+
+    @property
+    def positions(self) -> Float[Tensor, "T J 3"]:
+        """World positions of the joints [m]."""
+        return self._world[0]
+
+    @property
+    def world_rotations(self) -> Float[Tensor, "T J 4"]:
+        """World rotations of the joints (wxyz)."""
+        return self._world[1]
+
+    def with_(self, **changes: Any) -> "Motion":
+        """A copy with some fields replaced (and checked again)."""
+        return replace(self, **changes)
+
+    def part_valid(self, part: str) -> Bool[Tensor, " T"]:
+        """In which frames a body part is known.
+
+        Raises:
+            MotionError: There is no such part.
+        """
+        if part not in PARTS:
+            raise MotionError(f"there is no body part {part!r}; the parts are {', '.join(PARTS)}")
+        if self.valid is None:
+            return torch.ones(len(self), dtype=torch.bool)
+        return self.valid[:, PARTS.index(part)]
+
+    def at_fps(self, fps: float) -> "Motion":
+        """The motion at another frame rate, by spherical interpolation; see ``resample``."""
+        from motionloom.motion.resample import resample
+
+        return resample(self, fps)
+
+    def save(self, path: "str | PathLike[str]") -> None:
+        """Write to a file; its suffix chooses the format (see ``motionloom.motion.io.save``).
+
+        Raises:
+            MotionFileError: The format is unknown or cannot hold this motion.
+        """
+        from motionloom.motion.io import save
+
+        save(self, path)

@@ -1,0 +1,88 @@
+"""Facts about motions and bundled models, and the door for official checkpoints."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from motionloom.errors import RetargetError
+from motionloom.metrics.physics import physics
+from motionloom.models.checkpoint import import_official, load_checkpoint, save_checkpoint
+from motionloom.motion.edit import on_floor
+from motionloom.motion.motion import Motion
+from motionloom.motion.retarget import retarget
+
+
+def facts(motion: Motion) -> dict[str, Any]:
+    """What a motion is, and its physical quality on the canonical body.
+
+    Units: metres, seconds, degrees. Where the skeleton is no humanoid the physical figures are left out, and
+    "physics" says why.
+    """
+    positions = motion.positions
+    size = positions[0].amax(0) - positions[0].amin(0)
+    path = motion.root[:, [0, 2]]
+    way = float((path[1:] - path[:-1]).norm(dim=-1).sum())
+    found: dict[str, Any] = {
+        "frames": len(motion),
+        "fps": motion.fps,
+        "seconds": motion.seconds,
+        "joints": len(motion.skeleton),
+        "first frame is (width, height, depth) m": ", ".join(f"{float(value):.2f}" for value in size),
+        "way of the root m": way,
+        "mean speed m/s": way / motion.seconds,
+        "source": motion.provenance.source,
+        "licence": motion.provenance.licence,
+        "text": motion.provenance.text,
+        "engine": motion.provenance.engine,
+    }
+    try:
+        body = on_floor(retarget(motion))
+    except RetargetError as error:
+        found["physics"] = f"not measured: {error}"
+    else:
+        figures = physics(body.positions, body.fps)
+        found |= {
+            "foot slide m/s": figures.slide,
+            "penetration m": figures.penetration,
+            "float m": figures.float_,
+            "jitter m/s3": figures.jitter,
+        }
+        if body is not motion:
+            found["retargeted"] = body.provenance.notes[-1]
+    found["notes"] = list(motion.provenance.notes)
+    return {name: value for name, value in found.items() if value not in ("", [])}
+
+
+def bundled() -> list[dict[str, Any]]:
+    """The models in the package: engine, model, parameters, bytes, licence, data sources."""
+    root = Path(str(resources.files("motionloom") / "starter"))
+    found = []
+    for config in sorted(root.glob("*/*/config.json")):
+        checkpoint = load_checkpoint(config.parent)
+        found.append(
+            {
+                "engine": config.parent.parent.name,
+                "model": config.parent.name,
+                "kind": checkpoint.kind,
+                "parameters": sum(value.numel() for value in checkpoint.model.parameters()),
+                "bytes": sum(file.stat().st_size for file in config.parent.iterdir()),
+                "licence": checkpoint.licence,
+                "sources": sorted(checkpoint.data.get("sources", {})),
+            }
+        )
+    return found
+
+
+def import_checkpoint(source: Path, kind: str, mean: Path, std: Path, out: Path, licence: str) -> list[Path]:
+    """Load an official checkpoint and write each model in it as a directory below ``out``.
+
+    Raises:
+        CheckpointError: The file is not of that kind, or its statistics do not fit.
+    """
+    official = import_official(source, kind, mean, std)
+    card = f"# {source.name}\n\nImported from the official file `{source.name}`. Licence of the weights: {licence}.\n"
+    folders = []
+    for name, model in official.models.items():
+        save_checkpoint(out / name, model, official.stats, {"imported": source.name}, licence, card)
+        folders.append(out / name)
+    return folders

@@ -1,0 +1,230 @@
+"""Training the masked transformer on the token sequences of a store.
+
+Clips are encoded whole wherever they fit, so a sequence starts and ends as the motion does. Gestures made in place
+also come with a pause before and after; ways of walking also come in shorter pieces, so that lengths the data does
+not have can be asked for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from motionloom.data.loader import FeatureSet, Stats, held
+from motionloom.data.store import Clip, Store
+from motionloom.models.checkpoint import load_checkpoint, save_checkpoint
+from motionloom.models.masked import MaskedConfig, MaskedTransformer
+from motionloom.models.masked_training import corrupt, masked_loss, training_loss
+from motionloom.models.tokenizer import MotionTokenizer
+from motionloom.motion.features import root_path
+from motionloom.tasks.captions import caption_table, whitening
+from motionloom.tasks.ledger import card, ledger, licence
+from motionloom.tasks.recipes import Recipe, from_table
+from motionloom.tasks.train import Step
+
+
+@dataclass(frozen=True)
+class MaskedData:
+    """What a masked transformer is trained on."""
+
+    tokenizer: str = ""
+    """Folder of the trained tokenizer."""
+    power: float = 0.5
+    """A label group is drawn in proportion to its number of clips ** power."""
+    shares: tuple[str, ...] = ()
+    """Largest share of the draws of a source, as "cmu=0.12"."""
+    pieces: float = 0.25
+    """Chance that a way of walking is cut to a shorter piece."""
+    pauses: float = 0.3
+    """Chance that a gesture in place comes with a pause before or after it."""
+    drop_text: float = 0.1
+    """Chance that the text is hidden, for guidance."""
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """The tokens of one clip or window.
+
+    Attributes:
+        clip: Its row in the store.
+        mirrored: Whether it is the mirror image.
+        tokens: Variants that differ by their first frame.
+        paused: Variants with a pause before or after; empty for motions that travel.
+        travels: Whether the root goes more than a metre.
+    """
+
+    clip: Clip
+    mirrored: bool
+    tokens: tuple[np.ndarray, ...]
+    paused: tuple[np.ndarray, ...]
+    travels: bool
+
+
+@torch.no_grad()
+def encode_clips(
+    model: MotionTokenizer, stats: Stats, clips: FeatureSet, offsets: int, most: int, seed: int, mirrors: bool = True
+) -> list[Sequence]:
+    """Every clip as tokens; clips longer than ``most`` tokens as overlapping windows.
+
+    Args:
+        model: The tokenizer, in eval mode.
+        stats: Its statistics.
+        clips: Features of a split.
+        offsets: Variants of each clip that start 0, 1, ... frames later.
+        most: Longest sequence [tokens].
+        seed: For the lengths of the pauses.
+        mirrors: Encode mirror images too.
+    """
+    per = model.frames_per_token
+    rng = np.random.default_rng(seed)
+
+    def ids(features: Tensor) -> np.ndarray:
+        features = features[: len(features) // per * per]
+        return model.encode(stats.normalize(features)[None])[0].numpy().astype(np.int16)
+
+    found = []
+    for index in tqdm(range(len(clips)), desc="tokens", unit="clip"):
+        for mirrored in (False, True) if mirrors else (False,):
+            whole = clips.clip(index, mirrored)
+            window = most * per
+            for start in range(0, max(1, len(whole) - window + window // 2), window // 2):
+                piece = whole[start : start + window + offsets - 1]
+                if len(piece) < 3 * per:
+                    continue
+                _, path = root_path(piece)
+                travels = bool((path[:, [0, 2]] - path[0, [0, 2]]).norm(dim=-1).max() > 1.0)
+                variants = tuple(
+                    ids(piece[offset : offset + window]) for offset in range(min(offsets, max(1, len(piece) - 2 * per)))
+                )
+                paused = []
+                if not travels and len(piece) < 0.7 * window and offsets > 1:
+                    for _ in range(2):
+                        before, after = rng.integers(0, 20, 2)
+                        parts = [held(piece[0])[None].expand(before, -1), piece, held(piece[-1])[None].expand(after, -1)]
+                        paused.append(ids(torch.cat(parts)[:window]))
+                found.append(Sequence(clips.clips[index], mirrored, variants, tuple(paused), travels))
+    return found
+
+
+class MaskedTask:
+    """A masked transformer in the training loop."""
+
+    def __init__(self, recipe: Recipe, store: Path) -> None:
+        self.data = from_table(MaskedData, recipe.data, f"{recipe.name}: [data]")
+        self.config = from_table(MaskedConfig, recipe.model, f"{recipe.name}: [model]")
+        self.store = Store(store)
+        tokenizer = load_checkpoint(Path(self.data.tokenizer))
+        assert isinstance(tokenizer.model, MotionTokenizer)
+        stats = Stats(tokenizer.stats["mean"], tokenizer.stats["std"])
+        most = self.config.max_tokens
+        self.train = encode_clips(
+            tokenizer.model, stats, FeatureSet(self.store, "train"), 4, most, recipe.train.seed
+        )
+        self.val = encode_clips(tokenizer.model, stats, FeatureSet(self.store, "val"), 1, most, 0)
+        self.captions = caption_table(self.store)
+        self.center, self.scale = whitening(self.captions.features)
+        self.chances = draw_chances(self.train, self.data.power, self.data.shares)
+        self.choices = [self.captions.choices(item.clip, item.mirrored) for item in self.train]
+        self.model: nn.Module = MaskedTransformer(self.config)
+
+    def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
+        """Loss of one batch of sequences with random captions."""
+        rng = np.random.default_rng([step.seed, step.index, step.rank])
+        rows = rng.choice(len(self.train), step.items, p=self.chances)
+        sequences = [self._variant(self.train[row], rng) for row in rows]
+        texts = self.captions.pick(torch.tensor([int(rng.choice(self.choices[row])) for row in rows]))
+        target, lengths = pad(sequences)
+        generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
+        sentence = (texts.sentence - self.center) / self.scale
+        loss = training_loss(
+            model, self.config, target, lengths, sentence, texts.words, texts.valid, generator, self.data.drop_text
+        )
+        return {"loss": loss}
+
+    def _variant(self, item: Sequence, rng: np.random.Generator) -> np.ndarray:
+        if item.paused and rng.random() < self.data.pauses:
+            return item.paused[rng.integers(len(item.paused))]
+        tokens = item.tokens[rng.integers(len(item.tokens))]
+        if item.travels and len(tokens) > 12 and rng.random() < self.data.pieces:
+            length = int(rng.integers(10, len(tokens)))
+            start = int(rng.integers(0, len(tokens) - length + 1))
+            return tokens[start : start + length]
+        return tokens
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Cross entropy and share of right tokens on the validation clips, always with the same masks."""
+        return self._held_out(model, self.val)
+
+    def _held_out(self, model: nn.Module, items: list[Sequence]) -> dict[str, float]:
+        losses, right, count = [], 0, 0
+        generator = torch.Generator().manual_seed(7)
+        for start in range(0, len(items), 64):
+            part = items[start : start + 64]
+            target, lengths = pad([item.tokens[0] for item in part])
+            rows = [int(self.captions.choices(item.clip, item.mirrored)[0]) for item in part]
+            texts = self.captions.pick(torch.tensor(rows))
+            seen = corrupt(target, lengths, self.config, generator)
+            sentence = (texts.sentence - self.center) / self.scale
+            logits = model(seen.ids, seen.valid, sentence, texts.words, texts.valid)
+            losses.append(float(masked_loss(logits, target, seen.predict, 0.0)))
+            right += int((logits.argmax(-1) == target)[seen.predict].sum())
+            count += int(seen.predict.sum())
+        return {"cross_entropy": sum(losses) / len(losses), "accuracy": right / count}
+
+    def export(self, folder: Path, model: nn.Module, facts: Mapping[str, Any]) -> None:
+        """Write the transformer with the whitening of its sentences."""
+        tokenizer = load_checkpoint(Path(self.data.tokenizer))
+        assert isinstance(tokenizer.model, MotionTokenizer)
+        stats = Stats(tokenizer.stats["mean"], tokenizer.stats["std"])
+        test = encode_clips(tokenizer.model, stats, FeatureSet(self.store, "test"), 1, self.config.max_tokens, 0)
+        with torch.no_grad():
+            figures = self._held_out(model, test)
+        data = {key: value for key, value in asdict(self.data).items() if key != "tokenizer"}
+        save_checkpoint(
+            folder,
+            model,
+            stats={"sentence_mean": self.center, "sentence_std": self.scale},
+            data=ledger(self.store),
+            licence=licence(self.store),
+            card=card("Masked transformer", data, facts, figures, self.store),
+            storage="float16",
+        )
+
+
+def pad(sequences: list[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Token sequences as one array, zeros behind the ends, and their lengths."""
+    lengths = torch.tensor([len(tokens) for tokens in sequences])
+    padded = torch.zeros(len(sequences), int(lengths.max()), dtype=torch.long)
+    for row, tokens in enumerate(sequences):
+        padded[row, : len(tokens)] = torch.from_numpy(tokens.astype(np.int64))
+    return padded, lengths
+
+
+def draw_chances(items: list[Sequence], power: float, shares: tuple[str, ...]) -> Float[np.ndarray, " S"]:
+    """Chance of each sequence: groups by size ** power, sources capped."""
+    groups = [f"{item.clip.source} {item.clip.labels.get('content', item.clip.labels.get('description'))}" for item in items]
+    sizes: dict[str, int] = {}
+    for group in groups:
+        sizes[group] = sizes.get(group, 0) + 1
+    chances = np.array([sizes[group] ** (power - 1.0) for group in groups])
+    chances /= chances.sum()
+    sources = np.array([item.clip.source for item in items])
+    for share in shares:
+        name, most = share.split("=")
+        inside = sources == name
+        total, cap = chances[inside].sum(), float(most)
+        if total > cap:
+            chances[inside] *= cap / total
+            chances[~inside] *= (1 - cap) / (1 - total)
+    return chances
+
+
+def task(recipe: Recipe, store: Path) -> MaskedTask:
+    """Make the task of a recipe."""
+    return MaskedTask(recipe, store)
