@@ -76,9 +76,7 @@ def own_rules(clips: Clips) -> None:
 
 def other_rules(clips: Clips) -> None:
     """Pass rates on the other side's rules, and on those of every other action that lets any clip through."""
-    table(
-        "Rules of the other side and of other actions", ("content", "other side", "other actions that pass")
-    )
+    table("Rules of the other side and of other actions", ("content", "other side", "other actions that pass"))
     for label, facts in sorted(clips.items()):
         action, side = action_of(label)
         swapped = share(count(facts, action, OTHER[side]), len(facts)) if side in OTHER else ""

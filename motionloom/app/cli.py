@@ -98,7 +98,9 @@ def convert(
     target: Annotated[Path, typer.Argument(help="File to write: .bvh .glb .npz .npy .csv .png .gif .mp4")],
     fps: Annotated[float | None, typer.Option(help="Resample to this frame rate.")] = None,
     true_fps: Annotated[float | None, typer.Option(help="The source's frame rate, where its file is wrong.")] = None,
-    unit: Annotated[str | None, typer.Option(help="What a BVH unit is: m, cm, mm, inch or metres; else guessed.")] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="What a BVH unit is: m, cm, mm, inch or metres; else guessed.")
+    ] = None,
     to_body: Annotated[bool, typer.Option("--retarget", help="Move it onto the canonical body.")] = False,
 ) -> None:
     """Turn a motion file into another format."""
@@ -246,8 +248,8 @@ def models(json_: Json = False) -> None:
         return
     for entry in found:
         typer.echo(
-            f"{entry['engine']}/{entry['model']}: {entry['parameters'] / 1e6:.2f} M parameters, {entry['bytes'] / 1e6:.1f} MB,"
-            f" {entry['licence']}, data {', '.join(entry['sources'])}"
+            f"{entry['engine']}/{entry['model']}: {entry['parameters'] / 1e6:.2f} M parameters,"
+            f" {entry['bytes'] / 1e6:.1f} MB, {entry['licence']}, data {', '.join(entry['sources'])}"
         )
 
 
@@ -273,13 +275,23 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Entry point: errors are one line on stderr; exit status 1, or 2 for wrong usage."""
+    # A usage error; typer re-exports only this class of the family it carries.
+    wrong_usage = typer.BadParameter.__mro__[1]
     try:
-        app()
+        status = typer.main.get_command(app).main(prog_name="motionloom", standalone_mode=False)
+    except wrong_usage as error:
+        message = " ".join(str(getattr(error, "format_message", lambda: error)()).split())
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "motionloom"
+        if message:
+            print(f"{path}: {message} (see `{path} --help`)", file=sys.stderr)
+        sys.exit(2)
     except MotionloomError as error:
         if _state["debug"]:
             raise
         print(f"motionloom: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         print("motionloom: stopped", file=sys.stderr)
         sys.exit(130)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -370,4 +370,6 @@ def write_video(motion: Motion, path: Path, size: int = 400) -> None:
         raw = b"".join(image.tobytes() for image in frames(shown, size))
         done = subprocess.run(command, input=raw, capture_output=True, check=False)
         if done.returncode:
-            raise MotionFileError(f"{path}: the video encoder failed: {done.stderr.decode(errors='replace').strip()[-200:]}")
+            raise MotionFileError(
+                f"{path}: the video encoder failed: {done.stderr.decode(errors='replace').strip()[-200:]}"
+            )

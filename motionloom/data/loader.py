@@ -127,17 +127,23 @@ class FeatureSet:
         spare = np.maximum(self.frames[clips] - frames, 0)
         first = self.starts[clips] + (rng.random(count) * (spare + 1)).astype(np.int64)
         lengths = np.minimum(self.frames[clips], frames)
+        flips = rng.random(count) < 0.5 if mirror else np.zeros(count, dtype=bool)
         batch = torch.empty(count, frames, self.features.shape[1])
-        source = self.features
-        for row, (start, length) in enumerate(zip(first.tolist(), lengths.tolist(), strict=True)):
-            batch[row, :length] = source[start : start + length]
+        order, signs = mirror_columns()
+        # Columns are gathered into one small buffer that stays in the cache; a batch-wide gather is four times slower.
+        buffer = torch.empty_like(batch[0])
+        rows = zip(first.tolist(), lengths.tolist(), flips.tolist(), strict=True)
+        for row, (start, length, flip) in enumerate(rows):
+            window, target = self.features[start : start + length], batch[row, :length]
+            if flip:
+                torch.index_select(window, 1, order, out=buffer[:length])
+                torch.mul(buffer[:length], signs, out=target)
+            else:
+                target.copy_(window)
             if length < frames:
-                batch[row, length:] = held(source[start + length - 1])
-        flips = torch.from_numpy(rng.random(count) < 0.5) if mirror else torch.zeros(count, dtype=torch.bool)
-        if mirror:
-            order, signs = mirror_columns()
-            batch[flips] = batch[flips][:, :, order] * signs
-        return Windows(batch, torch.from_numpy(lengths), torch.from_numpy(clips), flips)
+                last = held(window[-1])
+                batch[row, length:] = last[order] * signs if flip else last
+        return Windows(batch, torch.from_numpy(lengths), torch.from_numpy(clips), torch.from_numpy(flips))
 
     def stats(self) -> Stats:
         """Mean per feature, spread per block; yaw step and height have their own spread, contacts a fixed one."""
@@ -147,7 +153,7 @@ class FeatureSet:
         deviation = ((rows - mean).square().mean(0) + (rows[:, order] * signs - mean).square().mean(0)).div(2)
         std = torch.empty_like(mean)
         for name, block in LAYOUTS["humanml3d"].slices.items():
-            std[block] = 0.5 if name == "contacts" else deviation[block].mean().sqrt()
+            std[block] = 0.5 if name == "contacts" else deviation[block].mean().sqrt().clamp(min=1e-4)
         return Stats(mean, std)
 
 
@@ -186,7 +192,9 @@ def _encode_all(store: Store, folder: Path, fps: float) -> None:
         rows[clip.id] = (total, len(features))
         total += len(features)
         parts.append(features.numpy())
-    array = np.lib.format.open_memmap(folder / "features.part", "w+", dtype=np.float32, shape=(total, parts[0].shape[1]))
+    array = np.lib.format.open_memmap(
+        folder / "features.part", "w+", dtype=np.float32, shape=(total, parts[0].shape[1])
+    )
     np.concatenate(parts, out=array)
     array.flush()
     del array

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,9 @@ def _run(todo: list[tuple[list[Take], Path]], workers: int) -> Iterator[int]:
         for job, file in todo:
             yield _run_job(job, file)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
         futures = [pool.submit(_run_job, job, file) for job, file in todo]
         try:
             for future in as_completed(futures):
@@ -129,9 +132,9 @@ def _run_job(job: list[Take], file: Path) -> int:
             reason = str(error).replace(f"{item.path}", item.path.name)
             rows.append({"id": item.id, "refused": reason})
             continue
-        bits = (motion.contacts.numpy() if motion.contacts is not None else np.zeros((len(motion), 4), bool)) @ np.array(
-            [1, 2, 4, 8], dtype=np.uint8
-        )
+        bits = (
+            motion.contacts.numpy() if motion.contacts is not None else np.zeros((len(motion), 4), bool)
+        ) @ np.array([1, 2, 4, 8], dtype=np.uint8)
         rotations.append(pack_rotations(motion.rotations))
         roots.append(motion.root.numpy())
         contacts.append(bits.astype(np.uint8))
@@ -178,7 +181,7 @@ def _without_teleports(motion: Motion) -> tuple[Motion, str]:
     if not jumps:
         return motion, ""
     edges = [0, *(jump + 1 for jump in jumps), len(motion)]
-    first, last = max(zip(edges, edges[1:], strict=False), key=lambda span: span[1] - span[0])
+    first, last = max(pairwise(edges), key=lambda span: span[1] - span[0])
     return take_frames(motion, torch.arange(first, last)), (
         f"the root jumps at {float(speed.max()):.0f} m/s: only frames {first} to {last - 1} of {len(motion)} kept"
     )
@@ -200,7 +203,11 @@ def _join(takes: list[Take], files: list[Path], out: Path, folders: Mapping[str,
             total += row["frames"]
     if not index:
         raise DataError(f"none of {len(takes)} files could be taken; the first reason: {refused[0][1]}")
-    shapes = {"rotations": (np.int16, (total, 22, 4)), "root": (np.float32, (total, 3)), "contacts": (np.uint8, (total,))}
+    shapes = {
+        "rotations": (np.int16, (total, 22, 4)),
+        "root": (np.float32, (total, 3)),
+        "contacts": (np.uint8, (total,)),
+    }
     for name, (dtype, shape) in shapes.items():
         target = out / f"{name}.npy.part"
         array = np.lib.format.open_memmap(target, "w+", dtype=dtype, shape=shape)

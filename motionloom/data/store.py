@@ -92,7 +92,9 @@ class Store:
         self.path = Path(path)
         manifest = self.path / "manifest.json"
         if not manifest.is_file():
-            raise DataError(f"{self.path} is no store: manifest.json is missing; make one with `motionloom data prepare`")
+            raise DataError(
+                f"{self.path} is no store: manifest.json is missing; make one with `motionloom data prepare`"
+            )
         self.manifest: dict[str, Any] = json.loads(manifest.read_text())
         if self.manifest.get("format") != FORMAT:
             raise DataError(

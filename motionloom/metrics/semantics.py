@@ -96,15 +96,11 @@ def action_of(label: str) -> tuple[str, str]:
         RequestError: There are no rules for it.
     """
     if label not in _LABELS:
-        raise RequestError(
-            f"no rules for the label {label!r}; there are rules for {', '.join(sorted(_LABELS))}"
-        )
+        raise RequestError(f"no rules for the label {label!r}; there are rules for {', '.join(sorted(_LABELS))}")
     return _LABELS[label]
 
 
-def judge(
-    joints: Float[Tensor, "T 22 3"], fps: float, content: str, side: str = "", style: str = "normal"
-) -> Verdict:
+def judge(joints: Float[Tensor, "T 22 3"], fps: float, content: str, side: str = "", style: str = "normal") -> Verdict:
     """Hold a motion against the rules of what it was asked to be.
 
     Args:

@@ -100,9 +100,7 @@ def save_checkpoint(
     """
     kinds = [kind for kind, known in MODELS.items() if type(model) is known]
     if not kinds:
-        raise CheckpointError(
-            f"{type(model).__name__} is no kind of model to save; known: {', '.join(MODELS)}"
-        )
+        raise CheckpointError(f"{type(model).__name__} is no kind of model to save; known: {', '.join(MODELS)}")
     config = {
         "kind": kinds[0],
         "format": FORMAT,
@@ -171,9 +169,7 @@ def load_checkpoint(folder: Path, map_location: str | torch.device = "cpu") -> C
     try:
         model.load_state_dict({name: weights[name].to(wanted[name]) for name in wanted}, strict=True)
     except RuntimeError as error:
-        raise CheckpointError(
-            f"{folder} does not fit its own config: {' '.join(str(error).split())}"
-        ) from None
+        raise CheckpointError(f"{folder} does not fit its own config: {' '.join(str(error).split())}") from None
     card = folder / "card.md"
     return Checkpoint(
         kind=head["kind"],
@@ -188,9 +184,7 @@ def load_checkpoint(folder: Path, map_location: str | torch.device = "cpu") -> C
 
 def _read_head(folder: Path) -> dict[str, Any]:
     """Read and check config.json."""
-    missing = [
-        n for n in ("config.json", "weights.safetensors", "stats.safetensors") if not (folder / n).is_file()
-    ]
+    missing = [n for n in ("config.json", "weights.safetensors", "stats.safetensors") if not (folder / n).is_file()]
     if missing:
         raise CheckpointError(f"{folder} is no checkpoint: it has no {', '.join(missing)}")
     try:
@@ -201,8 +195,7 @@ def _read_head(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder / 'config.json'} cannot be read: {error!r}") from None
     if number != FORMAT:
         raise CheckpointError(
-            f"{folder} has format {number}, this package reads {FORMAT}:"
-            f" install motionloom {version} or later"
+            f"{folder} has format {number}, this package reads {FORMAT}: install motionloom {version} or later"
         )
     if kind not in MODELS:
         raise CheckpointError(f"{folder} holds a {kind!r}; this package knows {', '.join(MODELS)}")
@@ -313,16 +306,12 @@ def _official_state(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return _read_tensors(path, "cpu")
     if tuple(int(n) for n in torch.__version__.split(".")[:2]) < (2, 6):
-        raise CheckpointError(
-            f"reading {path.name} safely needs torch 2.6 or later, this is {torch.__version__}"
-        )
+        raise CheckpointError(f"reading {path.name} safely needs torch 2.6 or later, this is {torch.__version__}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0]
-        raise CheckpointError(
-            f"{path} holds more than tensors, or is damaged; it was not read: {reason}"
-        ) from None
+        raise CheckpointError(f"{path} holds more than tensors, or is damaged; it was not read: {reason}") from None
     for key in ("net", "trans", "state_dict"):
         if isinstance(content, dict) and key in content:
             content = content[key]
@@ -344,7 +333,5 @@ def _statistic(path: Path, positive: bool = False) -> Tensor:
         raise CheckpointError(f"{path} cannot be read as a .npy file: {error}") from None
     if array.ndim != 1 or not np.isfinite(array).all() or (positive and not (array > 0).all()):
         above = " above 0" if positive else ""
-        raise CheckpointError(
-            f"{path} has shape {array.shape}; one finite number{above} per feature is needed"
-        )
+        raise CheckpointError(f"{path} has shape {array.shape}; one finite number{above} per feature is needed")
     return torch.from_numpy(array.astype(np.float32))

@@ -53,9 +53,7 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Pre-norm block: self-attention if wanted, attention to words if wanted, MLP."""
 
-    def __init__(
-        self, width: int, heads: int, mlp_ratio: int, dropout: float, to_self: bool, to_words: bool
-    ) -> None:
+    def __init__(self, width: int, heads: int, mlp_ratio: int, dropout: float, to_self: bool, to_words: bool) -> None:
         super().__init__()
         self.to_self, self.to_words = to_self, to_words
         if to_self:

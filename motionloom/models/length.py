@@ -75,9 +75,7 @@ class LengthPredictor(nn.Module):
         if len(seeds) != len(sentence):
             raise RequestError(f"{len(seeds)} seeds were given for {len(sentence)} sentences: give one each")
         shares = self(sentence).double().softmax(1).cumsum(1)
-        drawn = [
-            torch.rand(1, generator=torch.Generator().manual_seed(s), dtype=torch.float64) for s in seeds
-        ]
+        drawn = [torch.rand(1, generator=torch.Generator().manual_seed(s), dtype=torch.float64) for s in seeds]
         below = shares < torch.stack(drawn).to(shares) * shares[:, -1:]
         return 1 + below.sum(1).clamp(max=self.config.max_tokens - 1)
 

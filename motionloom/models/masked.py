@@ -62,9 +62,7 @@ class MaskedConfig:
         if self.width % self.heads:
             raise RequestError(f"width {self.width} is not divisible by {self.heads} heads")
         if min(self.codes, self.max_tokens, self.layers, self.mlp_ratio) < 1 or self.word_layers < 0:
-            raise RequestError(
-                "codes, max_tokens, layers and mlp_ratio must be at least 1, word_layers at least 0"
-            )
+            raise RequestError("codes, max_tokens, layers and mlp_ratio must be at least 1, word_layers at least 0")
         if not 0 <= self.dropout < 1:
             raise RequestError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
 
@@ -121,9 +119,7 @@ class MaskedTransformer(nn.Module):
     def __init__(self, config: MaskedConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = (
-            CodebookEmbedding(config) if config.embedding == "codebook" else TableEmbedding(config)
-        )
+        self.embedding = CodebookEmbedding(config) if config.embedding == "codebook" else TableEmbedding(config)
         self.trunk = Trunk(config)
         self.apply(init_transformer)
 
@@ -215,9 +211,7 @@ class Trunk(nn.Module):
             self.register_buffer("positions", sine_positions(config.slots + 1, width))
         sizes = width, config.heads, config.mlp_ratio, config.dropout
         words_only = [Block(*sizes, to_self=False, to_words=True) for _ in range(config.word_layers)]
-        with_self = [
-            Block(*sizes, to_self=True, to_words=config.word_layers == 0) for _ in range(config.layers)
-        ]
+        with_self = [Block(*sizes, to_self=True, to_words=config.word_layers == 0) for _ in range(config.layers)]
         self.blocks = nn.ModuleList(words_only + with_self)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, config.codes, bias=False)
@@ -245,9 +239,7 @@ class Trunk(nn.Module):
                 words_valid = words_valid & ~no_text[:, None]
             words_valid = F.pad(words_valid, (1, 0), value=True)
         elif no_text is not None and bool(no_text.any()):
-            raise RequestError(
-                "this model has no branch without text (null_text is off): give a text, guidance 1"
-            )
+            raise RequestError("this model has no branch without text (null_text is off): give a text, guidance 1")
         blocks = cast(Iterable[Block], self.blocks)
         memory = tuple(block.read_words(states) if block.to_words else None for block in blocks)
         return TextMemory(token, memory, words_valid)
@@ -262,9 +254,7 @@ class Trunk(nn.Module):
         """Compute logits of the sentence's slot and the N token slots."""
         tokens = x.shape[1]
         if tokens > self.config.slots:
-            raise RequestError(
-                f"{tokens} token slots were given, the model has {self.config.slots}: ask for less"
-            )
+            raise RequestError(f"{tokens} token slots were given, the model has {self.config.slots}: ask for less")
         blocks = list(zip(self.blocks, text.words, strict=True))
         if self.config.positions == "sine_twice":
             x = x + self.positions[:tokens]

@@ -120,18 +120,14 @@ def _noise(
     return noise[..., :-1], noise[..., -1]
 
 
-def _with_known(
-    config: MaskedConfig, empty: Int[Tensor, "B N"], known: Int[Tensor, "B M"]
-) -> Int[Tensor, "B N"]:
+def _with_known(config: MaskedConfig, empty: Int[Tensor, "B N"], known: Int[Tensor, "B M"]) -> Int[Tensor, "B N"]:
     """Put known tokens into empty motions."""
     if known.shape != empty.shape:
         raise RequestError(f"known tokens have shape {tuple(known.shape)}; {tuple(empty.shape)} is needed")
     motion = empty == config.mask_id
     inside = known[motion]
     if bool(((inside != config.mask_id) & ((inside < 0) | (inside >= config.codes))).any()):
-        raise RequestError(
-            f"known tokens must be codes 0..{config.codes - 1}, or {config.mask_id} where to fill in"
-        )
+        raise RequestError(f"known tokens must be codes 0..{config.codes - 1}, or {config.mask_id} where to fill in")
     return torch.where(motion, known, empty)
 
 
@@ -269,8 +265,6 @@ def published_loop(
 
 
 def _gumbel(logits: Float[Tensor, "B N K"], generator: torch.Generator) -> Float[Tensor, "B N K"]:
-    uniform = (
-        torch.zeros(logits.shape, dtype=logits.dtype).uniform_(0, 1, generator=generator).to(logits.device)
-    )
+    uniform = torch.zeros(logits.shape, dtype=logits.dtype).uniform_(0, 1, generator=generator).to(logits.device)
     inner = -torch.log(uniform.clamp(min=1e-20))
     return -torch.log(inner.clamp(min=1e-20))

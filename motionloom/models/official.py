@@ -49,9 +49,7 @@ def tokenizer_from_official(
     if has_norm and norm is None:
         norm = "BN" if any("running_mean" in key for key in state) else None
     if has_norm and norm is None:
-        raise CheckpointError(
-            "the tokenizer has norms but its file does not say which: give norm='LN' or norm='GN'"
-        )
+        raise CheckpointError("the tokenizer has norms but its file does not say which: give norm='LN' or norm='GN'")
     config = TokenizerConfig(
         features=stem.shape[1],
         width=stem.shape[0],
@@ -115,9 +113,7 @@ def _quantizer_state(prefix: str, codebook: Float[Tensor, "K C"]) -> dict[str, T
     }
 
 
-def masked_from_official(
-    state: dict[str, Tensor], heads: int | None = None
-) -> tuple[MaskedConfig, dict[str, Tensor]]:
+def masked_from_official(state: dict[str, Tensor], heads: int | None = None) -> tuple[MaskedConfig, dict[str, Tensor]]:
     """Turn MMM's official transformer into ours.
 
     Its tokenizer, which the file holds too, is left to ``tokenizer_from_official``; of it, only the codebook
@@ -196,9 +192,7 @@ def parts_masked_from_official(
         CheckpointError: Keys are missing or unknown.
     """
     try:
-        codes = {
-            half: state[f"trans_base.vqvae.vqvae.quantizer_{half}.codebook"] for half in ("upper", "lower")
-        }
+        codes = {half: state[f"trans_base.vqvae.vqvae.quantizer_{half}.codebook"] for half in ("upper", "lower")}
     except KeyError as missing:
         raise CheckpointError(f"this is no MMM upper-body transformer: it has no {missing}") from None
     config, renamed = _trunk_from_official(state, heads, code_dim=2 * codes["upper"].shape[1])
@@ -257,9 +251,7 @@ def _trunk_from_official(
     for key, value in state.items():
         if key.startswith(("trans_base.vqvae.", "trans_base.learn_tok_emb.", "trans_base.to_emb.")):
             continue
-        if key == "trans_base.pos_embedding.weight" or re.fullmatch(
-            r"trans_base\.cross_att\.\d+\.attn\.mask", key
-        ):
+        if key == "trans_base.pos_embedding.weight" or re.fullmatch(r"trans_base\.cross_att\.\d+\.attn\.mask", key):
             continue
         name = _trunk_name(key, first)
         if name is None:
@@ -284,9 +276,7 @@ def _trunk_name(key: str, first: dict[str, int]) -> str | None:
         return "positions"
     if module in fixed:
         return f"{fixed[module]}.{leaf}"
-    found = re.fullmatch(
-        r"(trans_\w+\.\w+)\.(\d+)\.(ln1|ln2|ln3|mlp\.[02]|attn\.(?:key|query|value|proj))\.(\w+)", key
-    )
+    found = re.fullmatch(r"(trans_\w+\.\w+)\.(\d+)\.(ln1|ln2|ln3|mlp\.[02]|attn\.(?:key|query|value|proj))\.(\w+)", key)
     if found is None or found[1] not in first:
         return None
     block, inner = first[found[1]] + int(found[2]), found[3]

@@ -75,9 +75,7 @@ class PartsTokenizer(nn.Module):
         """Make a very small model for tests."""
         return cls(PartsTokenizerConfig(width=32, codes=32, code_dim=8))
 
-    def forward(
-        self, features: Float[Tensor, "B T D"], generator: torch.Generator | None = None
-    ) -> TokenizerOutput:
+    def forward(self, features: Float[Tensor, "B T D"], generator: torch.Generator | None = None) -> TokenizerOutput:
         """Encode, quantise and decode; commitments add up, the perplexity is the lower half's."""
         relative = self.relative(features)
         upper = self.upper(relative[..., self.columns.upper], generator)
@@ -89,17 +87,13 @@ class PartsTokenizer(nn.Module):
             torch.stack((upper.ids, lower.ids), dim=2),
         )
 
-    def encode(
-        self, features: Float[Tensor, "B T D"], lengths: Int[Tensor, "B"] | None = None
-    ) -> Int[Tensor, "B N 2"]:
+    def encode(self, features: Float[Tensor, "B T D"], lengths: Int[Tensor, "B"] | None = None) -> Int[Tensor, "B N 2"]:
         """Return token ids of both halves; see ``MotionTokenizer.encode``."""
         relative = self.relative(features)
         upper = self.upper.encode(relative[..., self.columns.upper], lengths)
         return torch.stack((upper, self.lower.encode(relative[..., self.columns.lower], lengths)), dim=2)
 
-    def decode(
-        self, ids: Int[Tensor, "B N 2"], lengths: Int[Tensor, "B"] | None = None
-    ) -> Float[Tensor, "B T D"]:
+    def decode(self, ids: Int[Tensor, "B N 2"], lengths: Int[Tensor, "B"] | None = None) -> Float[Tensor, "B T D"]:
         """Return normalised features of both halves' ids; see ``MotionTokenizer.decode``."""
         merged = self._merge(self.upper.decode(ids[..., 0], lengths), self.lower.decode(ids[..., 1], lengths))
         if lengths is None:
@@ -197,9 +191,7 @@ class PartsTransformer(nn.Module):
         """Compute the logits of the upper half's tokens; see ``MaskedTransformer.forward``."""
         return self.logits(ids, valid, self.trunk.read_text(sentence, words, None, None))
 
-    def logits(
-        self, ids: Int[Tensor, "B N 2"], valid: Bool[Tensor, "B N"], text: TextMemory
-    ) -> Float[Tensor, "B N K"]:
+    def logits(self, ids: Int[Tensor, "B N 2"], valid: Bool[Tensor, "B N"], text: TextMemory) -> Float[Tensor, "B N K"]:
         """Compute the logits for texts that are read already."""
         return self.trunk(self.embedding(ids), valid, text)[:, 1:]
 

@@ -123,9 +123,7 @@ class MotionTokenizer(nn.Module):
         """Frames that one token stands for."""
         return 2**self.config.levels
 
-    def forward(
-        self, features: Float[Tensor, "B T D"], generator: torch.Generator | None = None
-    ) -> TokenizerOutput:
+    def forward(self, features: Float[Tensor, "B T D"], generator: torch.Generator | None = None) -> TokenizerOutput:
         """Encode, quantise and decode; in training mode the codebook moves too.
 
         Args:
@@ -136,9 +134,7 @@ class MotionTokenizer(nn.Module):
         reconstruction = self.decode_vectors(quantized.vectors)
         return TokenizerOutput(reconstruction, quantized.commitment, quantized.perplexity, quantized.ids)
 
-    def encode(
-        self, features: Float[Tensor, "B T D"], lengths: Int[Tensor, "B"] | None = None
-    ) -> Int[Tensor, "B N"]:
+    def encode(self, features: Float[Tensor, "B T D"], lengths: Int[Tensor, "B"] | None = None) -> Int[Tensor, "B N"]:
         """Token ids of normalised features.
 
         Args:
@@ -158,9 +154,7 @@ class MotionTokenizer(nn.Module):
         valid = _mask(lengths // self.frames_per_token, ids.shape[1])
         return ids.masked_fill(~valid, -1)
 
-    def decode(
-        self, ids: Int[Tensor, "B N"], lengths: Int[Tensor, "B"] | None = None
-    ) -> Float[Tensor, "B T D"]:
+    def decode(self, ids: Int[Tensor, "B N"], lengths: Int[Tensor, "B"] | None = None) -> Float[Tensor, "B T D"]:
         """Normalised features of token ids; T = N * frames_per_token.
 
         Args:
@@ -285,9 +279,7 @@ class _Block(nn.Module):
 
 
 def _blocks(config: TokenizerConfig) -> nn.ModuleList:
-    return nn.ModuleList(
-        _Block(config, config.dilation_growth**power) for power in reversed(range(config.depth))
-    )
+    return nn.ModuleList(_Block(config, config.dilation_growth**power) for power in reversed(range(config.depth)))
 
 
 class _Norm(nn.Module):

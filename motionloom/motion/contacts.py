@@ -15,9 +15,7 @@ HEIGHTS = (0.14, 0.07, 0.14, 0.07)
 """How far above the floor [m] a standing ankle or toe joint may be."""
 
 
-def foot_contacts(
-    positions: Float[Tensor, "T 22 3"], fps: float, floor: float = 0.0
-) -> Bool[Tensor, "T 4"]:
+def foot_contacts(positions: Float[Tensor, "T 22 3"], fps: float, floor: float = 0.0) -> Bool[Tensor, "T 4"]:
     """Whether left ankle, left toe, right ankle, right toe stand on the floor, by height and speed.
 
     Args:

@@ -33,21 +33,17 @@ def forward_kinematics(
     """
     check_joints(rotations.shape[-2], skeleton)
     offsets = skeleton.offsets.to(rotations)
-    positions: list[Tensor | None] = [None] * len(skeleton)
-    world: list[Tensor | None] = [None] * len(skeleton)
-    positions[0], world[0] = root, rotations[..., 0, :]
-    for level in skeleton.levels:
-        parents = [skeleton.parents[joint] for joint in level]
-        turned = torch.stack([w for p in parents if (w := world[p]) is not None], dim=-2)
-        placed = torch.stack([x for p in parents if (x := positions[p]) is not None], dim=-2)
-        placed = placed + rot.rotate(turned, offsets[list(level)].expand_as(placed))
-        turned = rot.multiply(turned, rotations[..., list(level), :])
-        for slot, joint in enumerate(level):
-            positions[joint], world[joint] = placed[..., slot, :], turned[..., slot, :]
-    return (
-        torch.stack([x for x in positions if x is not None], dim=-2),
-        torch.stack([w for w in world if w is not None], dim=-2),
-    )
+    placed, turned = root[..., None, :], rotations[..., :1, :]
+    positions, world = [placed], [turned]
+    # One step per level of the tree: all parents of a level's joints are in the level before.
+    for joints, parents in skeleton.steps:
+        above = turned[..., parents, :]
+        placed = placed[..., parents, :] + rot.rotate(above, offsets[joints].expand(*root.shape[:-1], -1, -1))
+        turned = rot.multiply(above, rotations[..., joints, :])
+        positions.append(placed)
+        world.append(turned)
+    order = skeleton.level_order
+    return torch.cat(positions, dim=-2)[..., order, :], torch.cat(world, dim=-2)[..., order, :]
 
 
 def to_local(world: Float[Tensor, "*batch J 4"], skeleton: Skeleton) -> Float[Tensor, "*batch J 4"]:

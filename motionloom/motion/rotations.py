@@ -8,6 +8,8 @@ Sources: quaternion algebra as in Shoemake, "Animating rotation with quaternion 
 6D form: Zhou et al., "On the continuity of rotation representations" (CVPR 2019), equation 15.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -50,9 +52,7 @@ def conjugate(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4"
     return quaternion * quaternion.new_tensor([1.0, -1.0, -1.0, -1.0])
 
 
-def rotate(
-    quaternion: Float[Tensor, "*#batch 4"], vector: Float[Tensor, "*#batch 3"]
-) -> Float[Tensor, "*#batch 3"]:
+def rotate(quaternion: Float[Tensor, "*#batch 4"], vector: Float[Tensor, "*#batch 3"]) -> Float[Tensor, "*#batch 3"]:
     """Rotate vectors by unit quaternions: ``v + 2 w (u x v) + 2 u x (u x v)``."""
     scalar, axis = quaternion[..., :1], quaternion[..., 1:]
     axis, vector = torch.broadcast_tensors(axis, vector)
@@ -241,7 +241,7 @@ def to_euler(quaternion: Float[Tensor, "*batch 4"], order: str) -> Float[Tensor,
 
 def _check_order(order: str) -> None:
     fits = 1 <= len(order) <= 3 and set(order) <= set(AXES)
-    if not fits or any(a == b for a, b in zip(order, order[1:], strict=False)):
+    if not fits or any(a == b for a, b in pairwise(order)):
         raise MotionError(f"Euler order {order!r} is unknown: use letters X, Y, Z with no two neighbours equal")
 
 
@@ -278,9 +278,7 @@ def angle_between(a: Float[Tensor, "*#batch 4"], b: Float[Tensor, "*#batch 4"]) 
     return 4.0 * torch.atan2((b - a).norm(dim=-1), (b + a).norm(dim=-1))
 
 
-def kabsch(
-    rest: Float[Tensor, "*#batch K 3"], posed: Float[Tensor, "*#batch K 3"]
-) -> Float[Tensor, "*#batch 3 3"]:
+def kabsch(rest: Float[Tensor, "*#batch K 3"], posed: Float[Tensor, "*#batch K 3"]) -> Float[Tensor, "*#batch 3 3"]:
     """Rotation that best takes the vectors ``rest`` to ``posed`` (least squares, no reflection).
 
     Source: Kabsch, "A solution for the best rotation to relate two sets of vectors" (1976).

@@ -84,6 +84,22 @@ class Skeleton:
         return tuple(tuple(group) for group in groups)
 
     @cached_property
+    def steps(self) -> tuple[tuple[list[int], list[int]], ...]:
+        """For each level its joints, and where in the level above (level 0 is the root) their parents stand."""
+        above: tuple[int, ...] = (0,)
+        found = []
+        for level in self.levels:
+            found.append((list(level), [above.index(self.parents[joint]) for joint in level]))
+            above = level
+        return tuple(found)
+
+    @cached_property
+    def level_order(self) -> list[int]:
+        """Where each joint stands when the root and all levels are put one after the other."""
+        flat = [0, *(joint for level in self.levels for joint in level)]
+        return [flat.index(joint) for joint in range(len(flat))]
+
+    @cached_property
     def children(self) -> tuple[tuple[int, ...], ...]:
         """Children of each joint, in order."""
         found: list[list[int]] = [[] for _ in self.names]
@@ -152,17 +168,14 @@ CANONICAL = Skeleton(
 )
 """The 22 joints of HumanML3D (SMPL order and names) with our own neutral proportions."""
 
+_SIDES = ("left", "right")
 JOINT_PARTS: dict[str, str] = {
     "pelvis": "root",
     **dict.fromkeys(("spine1", "spine2", "spine3"), "stem"),
     **dict.fromkeys(("neck", "head"), "head"),
-    **{
-        f"{side}_{joint}": f"{side}_{part}"
-        for side in ("left", "right")
-        for part, joints in {"arm": ("collar", "shoulder", "elbow", "wrist"), "leg": ("hip", "knee", "ankle", "foot")}.items()
-        for joint in joints
-    },
-}  # fmt: skip
+    **{f"{side}_{joint}": f"{side}_arm" for side in _SIDES for joint in ("collar", "shoulder", "elbow", "wrist")},
+    **{f"{side}_{joint}": f"{side}_leg" for side in _SIDES for joint in ("hip", "knee", "ankle", "foot")},
+}
 """The body part each canonical joint belongs to."""
 
 MIRROR = tuple(

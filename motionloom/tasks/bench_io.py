@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from motionloom.errors import MotionFileError
 from motionloom.motion import rotations as rot
 from motionloom.motion.io.bvh import parse_bvh, read_bvh
 from motionloom.motion.io.bvh_write import write_bvh
 from motionloom.motion.io.files import read_text
+from motionloom.motion.motion import Motion
+from motionloom.motion.skeleton import CANONICAL
 
 SYNTHETIC_FRAMES = 3000
 """Frames of the made-up file: the canonical body for 3,000 frames is 2.0 MB of BVH."""
 
 
 def bench_bvh(path: Path | None = None, repeats: int = 5) -> dict[str, Any]:
-    """Time reading a BVH file: the least of ``repeats`` runs, all methods taking turns.
+    """Time reading a BVH file: the least of ``repeats`` runs on one thread, all taking turns.
 
     Args:
         path: The file; without it a made-up one of 2 MB.
@@ -54,7 +57,13 @@ def bench_bvh(path: Path | None = None, repeats: int = 5) -> dict[str, Any]:
         if find_spec("pymotion") is not None:
             reader = import_module("pymotion.io.bvh").BVH
             methods["pymotion"] = lambda: reader().load(str(path))
-        times = _time(methods, repeats)
+        threads = torch.get_num_threads()
+        # Everyone gets one thread: numpy and pymotion use no more, and idle helpers would count as CPU seconds.
+        torch.set_num_threads(1)
+        try:
+            times = _time(methods, repeats)
+        finally:
+            torch.set_num_threads(threads)
         result: dict[str, Any] = {
             "file": path.name,
             "bytes": path.stat().st_size,
@@ -87,16 +96,9 @@ def _time(methods: dict[str, Callable[[], object]], repeats: int) -> dict[str, d
 
 def _write_synthetic(path: Path) -> None:
     """Write a smooth random motion of the canonical body."""
-    import torch
-
-    from motionloom.motion.motion import Motion
-    from motionloom.motion.skeleton import CANONICAL
-
     generator = torch.Generator().manual_seed(0)
     swing = torch.randn(1, len(CANONICAL), 3, generator=generator)
     phase = torch.arange(SYNTHETIC_FRAMES)[:, None, None] * 0.05 + torch.arange(len(CANONICAL))[:, None]
     rotations = rot.from_axis_angle(0.5 * swing * phase.sin())
-    root = torch.tensor([0.0, 0.93, 0.0]) + torch.arange(SYNTHETIC_FRAMES)[:, None] * torch.tensor(
-        [0.0, 0.0, 0.01]
-    )
+    root = torch.tensor([0.0, 0.93, 0.0]) + torch.arange(SYNTHETIC_FRAMES)[:, None] * torch.tensor([0.0, 0.0, 0.01])
     write_bvh(Motion(CANONICAL, rotations, root, 120.0), path)

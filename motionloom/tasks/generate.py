@@ -120,6 +120,7 @@ class MMM:
         """
         return self.run_many([request])[0]
 
+    @torch.no_grad()
     def run_many(self, requests: list[Request]) -> list[list[Motion]]:
         """Serve several requests as one batch; each answer is what it would be alone.
 
@@ -238,5 +239,7 @@ def load(name: str | Path) -> MMM:
         return ENGINES[str(name)](Path(str(resources.files("motionloom") / "starter" / str(name))))
     folder = Path(name)
     if not folder.is_dir():
-        raise CheckpointError(f"there is no engine {str(name)!r}: bundled are {', '.join(ENGINES)}; or give a directory")
+        raise CheckpointError(
+            f"there is no engine {str(name)!r}: bundled are {', '.join(ENGINES)}; or give a directory"
+        )
     return MMM(folder)

@@ -2,11 +2,11 @@
 
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
-from motionloom.errors import RetargetError
+from motionloom.errors import CheckpointError, RetargetError
 from motionloom.metrics.physics import physics
-from motionloom.models.checkpoint import import_official, load_checkpoint, save_checkpoint
+from motionloom.models.checkpoint import OfficialKind, import_official, load_checkpoint, save_checkpoint
 from motionloom.motion.edit import on_floor
 from motionloom.motion.motion import Motion
 from motionloom.motion.retarget import retarget
@@ -67,10 +67,15 @@ def bundled() -> list[dict[str, Any]]:
                 "parameters": sum(value.numel() for value in checkpoint.model.parameters()),
                 "bytes": sum(file.stat().st_size for file in config.parent.iterdir()),
                 "licence": checkpoint.licence,
-                "sources": sorted(checkpoint.data.get("sources", {})),
+                "sources": sorted(_sources(checkpoint.data)),
             }
         )
     return found
+
+
+def _sources(ledger: Any) -> list[str]:
+    """Names of the datasets in a checkpoint's ledger; none where it was imported."""
+    return list(ledger["sources"]) if isinstance(ledger, dict) and "sources" in ledger else []
 
 
 def import_checkpoint(source: Path, kind: str, mean: Path, std: Path, out: Path, licence: str) -> list[Path]:
@@ -79,7 +84,9 @@ def import_checkpoint(source: Path, kind: str, mean: Path, std: Path, out: Path,
     Raises:
         CheckpointError: The file is not of that kind, or its statistics do not fit.
     """
-    official = import_official(source, kind, mean, std)
+    if kind not in get_args(OfficialKind):
+        raise CheckpointError(f"kind {kind!r} is unknown; kinds are {', '.join(get_args(OfficialKind))}")
+    official = import_official(source, cast(OfficialKind, kind), mean, std)
     card = f"# {source.name}\n\nImported from the official file `{source.name}`. Licence of the weights: {licence}.\n"
     folders = []
     for name, model in official.models.items():

@@ -44,6 +44,8 @@ class TrainConfig:
     """Largest norm of the gradient."""
     ema: float = 0.0
     """Weight of the past in the running mean of the weights that is evaluated and shipped; 0 for none."""
+    init: str = ""
+    """Folder of a trained model of the same kind and sizes to start from."""
     precision: str = "auto"
     """"fp32", "bf16", or "auto": bf16 where the processor computes in it."""
     seed: int = 0
@@ -133,6 +135,4 @@ def load_recipe(path: str | Path, **changes: Any) -> Recipe:
         raise TrainingError(f"{path}: needs 'kind' and the tables train, model, data, loss; got also {unknown}")
     changes = {key: value for key, value in changes.items() if value is not None}
     train = from_table(TrainConfig, {**table.get("train", {}), **changes}, f"{path}: [train]")
-    return Recipe(
-        path.stem, table["kind"], train, table.get("model", {}), table.get("data", {}), table.get("loss", {})
-    )
+    return Recipe(path.stem, table["kind"], train, table.get("model", {}), table.get("data", {}), table.get("loss", {}))

@@ -12,8 +12,9 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from motionloom.errors import TrainingError
+from motionloom.models.checkpoint import load_checkpoint
 from motionloom.tasks.recipes import Recipe, TrainConfig
 
 STATE = "state.safetensors"
@@ -45,6 +47,7 @@ class Step:
     items: int
 
 
+@runtime_checkable
 class Task(Protocol):
     """What a model brings to the loop."""
 
@@ -112,7 +115,10 @@ def train(
     precision = "bf16-mixed" if use_bf16(recipe.train.precision, accelerator) else "32-true"
     fabric = Fabric(accelerator=accelerator, devices=devices, strategy=strategy, precision=precision)
     run.mkdir(parents=True, exist_ok=True)
-    fabric.launch(_fit, recipe, store, run, tensorboard, progress, stop_after)
+    # Bound beforehand: Fabric walks through arguments of a launch, and refuses frozen dataclasses there.
+    fabric.launch(
+        partial(_fit, recipe=recipe, store=store, run=run, tensorboard=tensorboard, progress=progress, last=stop_after)
+    )
     return run / "model"
 
 
@@ -126,11 +132,13 @@ def use_bf16(precision: str, accelerator: str = "auto") -> bool:
 
 
 def _fit(
-    fabric: Any, recipe: Recipe, store: Path, run: Path, tensorboard: bool, progress: bool, stop_after: int | None
+    fabric: Any, recipe: Recipe, store: Path, run: Path, tensorboard: bool, progress: bool, last: int | None
 ) -> None:
     config = recipe.train
     torch.manual_seed(config.seed)
     task = kinds()[recipe.kind](recipe, store)
+    if config.init:
+        task.model.load_state_dict(load_checkpoint(Path(config.init)).model.state_dict())
     optimizer = torch.optim.AdamW(
         _groups(task.model, config.weight_decay), lr=config.lr, betas=(config.beta1, config.beta2)
     )
@@ -139,8 +147,10 @@ def _fit(
     first = _resume(run, recipe, task.model, optimizer, average)
     chief = fabric.global_rank == 0
     log = _Log(run, tensorboard, first) if chief else None
-    last = config.steps if stop_after is None else min(stop_after, config.steps)
-    shown = tqdm(range(first, last), initial=first, total=config.steps, desc=recipe.name, disable=not (progress and chief))
+    last = config.steps if last is None else min(last, config.steps)
+    shown = tqdm(
+        range(first, last), initial=first, total=config.steps, desc=recipe.name, disable=not (progress and chief)
+    )
     for index in shown:
         task.model.train()
         torch.manual_seed(_mix(config.seed, index, fabric.global_rank))
@@ -150,7 +160,7 @@ def _fit(
         step = Step(index, config.seed, fabric.global_rank, fabric.world_size, config.batch // fabric.world_size)
         terms = whole(vars(step))
         if not torch.isfinite(terms["loss"]):
-            raise TrainingError(f"the loss is {float(terms['loss'])} in step {index}; lower lr or check the data")
+            raise TrainingError(f"the loss is {float(terms['loss'].detach())} in step {index}; lower lr or check the data")
         fabric.backward(terms["loss"])
         fabric.clip_gradients(whole, optimizer, max_norm=config.clip)
         optimizer.step()
@@ -237,9 +247,7 @@ class _averaged:  # noqa: N801 - used like a function
             self.model.load_state_dict(self.kept)
 
 
-def _save(
-    run: Path, recipe: Recipe, step: int, model: nn.Module, optimizer: Any, average: dict[str, Tensor]
-) -> None:
+def _save(run: Path, recipe: Recipe, step: int, model: nn.Module, optimizer: Any, average: dict[str, Tensor]) -> None:
     """One checkpoint under a temporary name, then renamed; older ones beyond ``keep`` go afterwards."""
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
     tensors |= {f"average.{name}": value.contiguous() for name, value in average.items()}
@@ -304,7 +312,9 @@ class _Log:
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         with self.path.open("a", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows((step, name, f"{value:.6g}") for name, value in figures.items())
+            csv.writer(file, lineterminator="\n").writerows(
+                (step, name, f"{value:.6g}") for name, value in figures.items()
+            )
         if self.events is not None:
             for name, value in figures.items():
                 self.events.add_scalar(name, value, step)

@@ -81,35 +81,41 @@ def encode_clips(
         seed: For the lengths of the pauses.
         mirrors: Encode mirror images too.
     """
-    per = model.frames_per_token
+    per, window = model.frames_per_token, most * model.frames_per_token
     rng = np.random.default_rng(seed)
-
-    def ids(features: Tensor) -> np.ndarray:
-        features = features[: len(features) // per * per]
-        return model.encode(stats.normalize(features)[None])[0].numpy().astype(np.int16)
-
     found = []
     for index in tqdm(range(len(clips)), desc="tokens", unit="clip"):
         for mirrored in (False, True) if mirrors else (False,):
             whole = clips.clip(index, mirrored)
-            window = most * per
             for start in range(0, max(1, len(whole) - window + window // 2), window // 2):
                 piece = whole[start : start + window + offsets - 1]
                 if len(piece) < 3 * per:
                     continue
                 _, path = root_path(piece)
                 travels = bool((path[:, [0, 2]] - path[0, [0, 2]]).norm(dim=-1).max() > 1.0)
-                variants = tuple(
-                    ids(piece[offset : offset + window]) for offset in range(min(offsets, max(1, len(piece) - 2 * per)))
-                )
-                paused = []
+                count = min(offsets, max(1, len(piece) - 2 * per))
+                variants = [piece[offset : offset + window] for offset in range(count)]
                 if not travels and len(piece) < 0.7 * window and offsets > 1:
                     for _ in range(2):
                         before, after = rng.integers(0, 20, 2)
-                        parts = [held(piece[0])[None].expand(before, -1), piece, held(piece[-1])[None].expand(after, -1)]
-                        paused.append(ids(torch.cat(parts)[:window]))
-                found.append(Sequence(clips.clips[index], mirrored, variants, tuple(paused), travels))
+                        pause, rest = held(piece[0])[None], held(piece[-1])[None]
+                        variants.append(
+                            torch.cat((pause.expand(before, -1), piece, rest.expand(after, -1)))[:window]
+                        )
+                tokens = _tokens(model, stats, variants)
+                found.append(Sequence(clips.clips[index], mirrored, tokens[:count], tokens[count:], travels))
     return found
+
+
+def _tokens(model: MotionTokenizer, stats: Stats, pieces: list[Tensor]) -> tuple[np.ndarray, ...]:
+    """Token ids of several pieces in one pass; each as if alone."""
+    per = model.frames_per_token
+    lengths = torch.tensor([len(piece) // per * per for piece in pieces])
+    batch = torch.zeros(len(pieces), int(lengths.max()), pieces[0].shape[1])
+    for row, (piece, length) in enumerate(zip(pieces, lengths.tolist(), strict=True)):
+        batch[row, :length] = stats.normalize(piece[:length])
+    ids = model.encode(batch, lengths).numpy().astype(np.int16)
+    return tuple(row[: length // per] for row, length in zip(ids, lengths.tolist(), strict=True))
 
 
 class MaskedTask:
@@ -123,9 +129,7 @@ class MaskedTask:
         assert isinstance(tokenizer.model, MotionTokenizer)
         stats = Stats(tokenizer.stats["mean"], tokenizer.stats["std"])
         most = self.config.max_tokens
-        self.train = encode_clips(
-            tokenizer.model, stats, FeatureSet(self.store, "train"), 4, most, recipe.train.seed
-        )
+        self.train = encode_clips(tokenizer.model, stats, FeatureSet(self.store, "train"), 4, most, recipe.train.seed)
         self.val = encode_clips(tokenizer.model, stats, FeatureSet(self.store, "val"), 1, most, 0)
         self.captions = caption_table(self.store)
         self.center, self.scale = whitening(self.captions.features)
@@ -208,7 +212,9 @@ def pad(sequences: list[np.ndarray]) -> tuple[Tensor, Tensor]:
 
 def draw_chances(items: list[Sequence], power: float, shares: tuple[str, ...]) -> Float[np.ndarray, " S"]:
     """Chance of each sequence: groups by size ** power, sources capped."""
-    groups = [f"{item.clip.source} {item.clip.labels.get('content', item.clip.labels.get('description'))}" for item in items]
+    groups = [
+        f"{item.clip.source} {item.clip.labels.get('content', item.clip.labels.get('description'))}" for item in items
+    ]
     sizes: dict[str, int] = {}
     for group in groups:
         sizes[group] = sizes.get(group, 0) + 1
@@ -219,7 +225,7 @@ def draw_chances(items: list[Sequence], power: float, shares: tuple[str, ...]) -
         name, most = share.split("=")
         inside = sources == name
         total, cap = chances[inside].sum(), float(most)
-        if total > cap:
+        if cap < total < 1:
             chances[inside] *= cap / total
             chances[~inside] *= (1 - cap) / (1 - total)
     return chances

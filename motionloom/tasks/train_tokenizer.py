@@ -20,7 +20,7 @@ from motionloom.data.loader import FeatureSet, Stats
 from motionloom.data.store import Store
 from motionloom.metrics.pose import rotation_error
 from motionloom.models.checkpoint import save_checkpoint
-from motionloom.models.tokenizer import MotionTokenizer, TokenizerConfig
+from motionloom.models.tokenizer import MotionTokenizer, TokenizerConfig, TokenizerOutput
 from motionloom.motion import rotations as rot
 from motionloom.motion.features import LAYOUTS, decode_rotations, root_path
 from motionloom.motion.kinematics import forward_kinematics
@@ -42,6 +42,8 @@ class TokenizerData:
     """Frame rate of the features."""
     power: float = 0.0
     """Label groups are drawn in proportion to frames ** (1 - power)."""
+    decoder_only: bool = False
+    """Leave encoder and codes as they are: tokens stay what they were, only what is made of them gets better."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,10 @@ class TokenizerTask:
         self.held_out = FeatureSet(self.store, "val", self.data.fps)
         self.chances = self.windows.weights(self.data.power) if self.data.power else None
         self.stats = self.windows.stats()
-        self.model: nn.Module = MotionTokenizer(from_table(TokenizerConfig, recipe.model, f"{recipe.name}: [model]"))
+        model = MotionTokenizer(from_table(TokenizerConfig, recipe.model, f"{recipe.name}: [model]"))
+        if self.data.decoder_only:
+            model.encoder.requires_grad_(False)
+        self.model: nn.Module = model
 
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Loss terms of one batch of windows."""
@@ -103,9 +108,17 @@ class TokenizerTask:
         device = next(model.parameters()).device
         truth = truth.to(device)
         wanted = self.stats.normalize(truth)
-        output = model(wanted)
+        output = self._decoded(model, wanted) if self.data.decoder_only else model(wanted)
         with torch.autocast(device.type, enabled=False):
             return self._terms(output.reconstruction.float(), wanted, truth, output)
+
+    def _decoded(self, model: nn.Module, wanted: Tensor) -> TokenizerOutput:
+        """One pass in which only the decoder learns."""
+        assert isinstance(model, MotionTokenizer)
+        with torch.no_grad():
+            ids = model.encode(wanted)
+        none = wanted.new_zeros(())
+        return TokenizerOutput(model.decode(ids), none, none, ids)
 
     def _terms(self, made: Tensor, wanted: Tensor, truth: Tensor, output: Any) -> dict[str, Tensor]:
         weights, spread = self.weights, self.stats.std[_SLICES["positions"].start].item()
@@ -114,14 +127,17 @@ class TokenizerTask:
             for name, block in _SLICES.items()
         }
         place = _SLICES["positions"]
-        terms["steps"] = F.l1_loss(made[:, 1:, place] - made[:, :-1, place], wanted[:, 1:, place] - wanted[:, :-1, place])
+        terms["steps"] = F.l1_loss(
+            made[:, 1:, place] - made[:, :-1, place], wanted[:, 1:, place] - wanted[:, :-1, place]
+        )
         restored = self.stats.restore(made)
         posed, posed_truth = posed_joints(restored) / spread, posed_joints(truth) / spread
         terms["posed"] = F.smooth_l1_loss(posed, posed_truth, beta=weights.beta)
         terms["posed_steps"] = F.l1_loss(posed[:, 1:] - posed[:, :-1], posed_truth[:, 1:] - posed_truth[:, :-1])
         heading, path = root_path(restored)
         heading_truth, path_truth = root_path(truth)
-        terms["drift"] = (path - path_truth).abs().mean() / spread + (heading - heading_truth).abs().mean()
+        # A wrong heading carries the whole way off: a radian is worth a metre here.
+        terms["drift"] = ((path - path_truth).abs().mean() + (heading - heading_truth).abs().mean()) / spread
         terms["commitment"] = output.commitment
         loss = sum(getattr(weights, name) * value for name, value in terms.items())
         return {"loss": torch.as_tensor(loss), **terms, "perplexity": output.perplexity}

@@ -106,9 +106,7 @@ def test_style_is_left_out_in_about_four_of_ten_sentences():
     for content, style in BANDAI:
         texts = bandai(content, style)
         words = "|".join(w for owners, w in STYLE_WORDS.items() if style in owners.split())
-        words += {"feminine": "|wom[ae]n", "masculine": r"|\bman\b", "masculinity": r"|\bman\b"}.get(
-            style, ""
-        )
+        words += {"feminine": "|wom[ae]n", "masculine": r"|\bman\b", "masculinity": r"|\bman\b"}.get(style, "")
         plain = sum(not re.search(words, text) for text in texts) / len(texts)
         assert (0.5 if style == "normal" else 0.25) < plain < (0.85 if style == "normal" else 0.55), (
             content,
@@ -141,17 +139,13 @@ def test_every_clip_of_the_manifest_has_captions(source):
     if not manifest.exists():
         pytest.skip(f"the manifest is not here: {manifest}")
     with manifest.open(encoding="utf-8") as rows:
-        labels = [
-            {k: r[k] for k in ("content", "style", "description") if k in r} for r in csv.DictReader(rows)
-        ]
+        labels = [{k: r[k] for k in ("content", "style", "description") if k in r} for r in csv.DictReader(rows)]
     assert labels
     assert all(captions_for(source.split("-")[0], clip, False) for clip in labels)
 
 
 SIDE_WORDS = ["left", "right", "Left", "RIGHT", "leftward", "rightwards", "leftmost", "left-handed", "LEFT."]
-WORDS = st.sampled_from(
-    [*SIDE_WORDS, "clockwise", "Counterclockwise", "upright", "angle", "behind", "away", "all"]
-)
+WORDS = st.sampled_from([*SIDE_WORDS, "clockwise", "Counterclockwise", "upright", "angle", "behind", "away", "all"])
 
 
 @given(st.lists(WORDS, max_size=12))

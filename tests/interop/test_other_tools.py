@@ -53,9 +53,7 @@ def motions() -> dict[str, Motion]:
         "canonical": canonical(),
         "film rate": canonical(fps=29.97),
         "one frame": canonical(frames=1),
-        "one joint": Motion(
-            Skeleton(("a",), (-1,), torch.zeros(1, 3)), rot.identity(3, 1), torch.zeros(3, 3), 10.0
-        ),
+        "one joint": Motion(Skeleton(("a",), (-1,), torch.zeros(1, 3)), rot.identity(3, 1), torch.zeros(3, 3), 10.0),
         "300 joints": Motion(
             Skeleton(long_chain, (-1, *(0,) * 299), torch.rand(300, 3)),
             rot.identity(2, 300),
@@ -107,9 +105,7 @@ def test_blender_sees_the_same_joints(tmp_path: Path, name: str, suffix: str) ->
         n: motion.skeleton.names[p] if p >= 0 else None
         for n, p in zip(motion.skeleton.names, motion.skeleton.parents, strict=True)
     }
-    assert dict(zip(seen["bones"], seen["parents"], strict=True)) == {
-        bone: parents[bone] for bone in seen["bones"]
-    }
+    assert dict(zip(seen["bones"], seen["parents"], strict=True)) == {bone: parents[bone] for bone in seen["bones"]}
     there = torch.tensor(seen["positions"])
     ours = motion.positions[frames][:, [motion.skeleton.names.index(bone) for bone in seen["bones"]]]
     error = (there - ours).norm(dim=-1)

@@ -49,9 +49,7 @@ def travelling(seconds: float, speed: float, turn: float = 0.0, sideways: float 
     return body + torch.cat((torch.zeros(1, 3), steps[:-1].cumsum(0)))[:, None]
 
 
-def gesturing(
-    seconds: float, hands: tuple, height: float = 0.3, swing: float = 0.0, hertz: float = 1.0
-) -> Tensor:
+def gesturing(seconds: float, hands: tuple, height: float = 0.3, swing: float = 0.0, hertz: float = 1.0) -> Tensor:
     """Hands go up in the first fifth of the time and down in the last; in between they swing sideways."""
     time = clock(seconds)
     joints = standing(seconds)
@@ -222,9 +220,7 @@ def test_verdicts_show_value_and_range():
     assert rule.value == pytest.approx(1.2, rel=1e-3)
     assert (rule.low, rule.high) == (0.35, 1.8)
     assert not Rule(math.nan, 0.0, 1.0).passed
-    assert all(
-        isinstance(value, int | float) for value in dataclasses.astuple(measure(standing(1), FPS))[:15]
-    )
+    assert all(isinstance(value, int | float) for value in dataclasses.astuple(measure(standing(1), FPS))[:15])
 
 
 def test_labels_become_actions():

@@ -74,9 +74,7 @@ def test_a_loaded_tokenizer_gives_the_same_output(tmp_path: Path):
 def test_half_storage_halves_parameters_and_spares_the_codebook(storage: Storage, tmp_path: Path):
     model = filled("tokenizer")
     save(tmp_path / "a", model, storage)
-    assert load_file(tmp_path / "a" / "weights.safetensors")["encoder.stem.weight"].dtype == getattr(
-        torch, storage
-    )
+    assert load_file(tmp_path / "a" / "weights.safetensors")["encoder.stem.weight"].dtype == getattr(torch, storage)
     loaded = load_checkpoint(tmp_path / "a").model.state_dict()
     for key, value in model.state_dict().items():
         assert loaded[key].dtype == value.dtype
@@ -117,9 +115,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path):
     with pytest.raises(CheckpointError, match="holds a 'poem'; this package knows tokenizer, masked"):
         load_checkpoint(folder)
     change(folder, kind="length", config=good["config"] | {"depth": 3})
-    with pytest.raises(
-        CheckpointError, match=r"other fields than LengthConfig: missing \[\], unknown \['depth'\]"
-    ):
+    with pytest.raises(CheckpointError, match=r"other fields than LengthConfig: missing \[\], unknown \['depth'\]"):
         load_checkpoint(folder)
     change(folder, config=good["config"] | {"width": 64})
     with pytest.raises(CheckpointError, match="does not fit its own config"):

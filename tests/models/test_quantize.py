@@ -130,8 +130,6 @@ def test_two_processes_keep_one_codebook(tmp_path):
         port = free.getsockname()[1]
     spawn(_rank, (port, str(tmp_path)), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
-    assert (
-        float(first["counts"].sum()) > 17
-    )  # hits of both processes: 40 a step against 16 counts at the start
+    assert float(first["counts"].sum()) > 17  # hits of both processes: 40 a step against 16 counts at the start
     for key, value in first.items():
         assert torch.equal(value, second[key]), key

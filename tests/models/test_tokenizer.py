@@ -49,9 +49,7 @@ def test_a_clip_alone_equals_the_clip_in_a_padded_batch(norm: Norm):
         torch.testing.assert_close(latents[i, :n], tokenizer.latents(alone)[0], atol=close, rtol=close)
         assert torch.equal(ids[i, :n], tokenizer.encode(alone)[0])
         assert (ids[i, n:] == -1).all()
-        torch.testing.assert_close(
-            frames[i, : 4 * n], tokenizer.decode(ids[i : i + 1, :n])[0], atol=close, rtol=close
-        )
+        torch.testing.assert_close(frames[i, : 4 * n], tokenizer.decode(ids[i : i + 1, :n])[0], atol=close, rtol=close)
         assert (frames[i, 4 * n :] == 0).all()
 
 

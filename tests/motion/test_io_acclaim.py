@@ -51,9 +51,7 @@ def test_units_angles_limits_and_position(tmp_path: Path) -> None:
     turned = load(write(tmp_path, amc=radians))
     torch.testing.assert_close(turned.positions, load(write(tmp_path)).positions, atol=1e-5, rtol=0)
     assert load(write(tmp_path), unit="cm", fps=60.0).fps == 60.0
-    assert parse_asf(tmp_path / "01.asf").bones["thigh"].limits[0] == pytest.approx(
-        (-2.7925, 0.3491), abs=1e-4
-    )
+    assert parse_asf(tmp_path / "01.asf").bones["thigh"].limits[0] == pytest.approx((-2.7925, 0.3491), abs=1e-4)
 
 
 def test_order_of_turns(tmp_path: Path) -> None:
@@ -144,9 +142,7 @@ def test_which_asf(tmp_path: Path) -> None:
     (tmp_path / "01.asf").rename(tmp_path / "other.asf")
     assert len(load(path)) == 2
     (tmp_path / "more.asf").write_text(make_io.ASF)
-    with pytest.raises(
-        MotionFileError, match=r"2 \.asf files lie beside it and none has its name; give asf="
-    ):
+    with pytest.raises(MotionFileError, match=r"2 \.asf files lie beside it and none has its name; give asf="):
         load(path)
     assert len(load(path, asf=tmp_path / "more.asf")) == 2
     with pytest.raises(MotionFileError, match=r"nowhere\.asf: cannot be read"):
@@ -155,9 +151,7 @@ def test_which_asf(tmp_path: Path) -> None:
 
 @settings(deadline=None, derandomize=True, max_examples=80)
 @given(data=st.data())
-def test_any_damage_gives_a_motion_or_an_error(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
+def test_any_damage_gives_a_motion_or_an_error(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("fuzz")
     path = write(folder)
     (folder / "01.asf").write_bytes(make_io.damage(make_io.ASF, data.draw))

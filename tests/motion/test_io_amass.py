@@ -40,16 +40,12 @@ def test_a_standing_person_by_hand(tmp_path: Path) -> None:
     assert float((head - pelvis)[1]) > 0.4
     torch.testing.assert_close(facing(motion.positions[0]), torch.tensor([0.0, 0.0, 1.0]), atol=1e-5, rtol=0)
     assert motion.fps == 120.0
-    assert motion.provenance.notes[0].startswith(
-        "SMPL-H poses (male), z-up, on the canonical body's bone lengths"
-    )
+    assert motion.provenance.notes[0].startswith("SMPL-H poses (male), z-up, on the canonical body's bone lengths")
 
 
 @settings(deadline=None, derandomize=True, max_examples=15)
 @given(frames=st.integers(1, 6), seed=st.integers(0, 99), up=st.sampled_from(["z", "y"]))
-def test_what_is_written_is_read(
-    tmp_path_factory: pytest.TempPathFactory, frames: int, seed: int, up: str
-) -> None:
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, frames: int, seed: int, up: str) -> None:
     path = tmp_path_factory.mktemp("amass") / "a.amass.npz"
     motion = make_io.canonical(frames, fps=29.97)
     motion = motion.with_(
@@ -126,7 +122,5 @@ def test_options(tmp_path: Path) -> None:
         load(tmp_path / "a.npz", up="x")
     with pytest.raises(MotionFileError, match="up axis 'x' is unknown"):
         save(make_io.canonical(), tmp_path / "b.amass.npz", up="x")
-    with pytest.raises(
-        MotionFileError, match="AMASS needs the canonical 22 joints, this motion has 6 others"
-    ):
+    with pytest.raises(MotionFileError, match="AMASS needs the canonical 22 joints, this motion has 6 others"):
         save(make_io.motion(), tmp_path / "b.amass.npz")

@@ -52,7 +52,7 @@ def rewrite(path: Path, **changes: object) -> None:
         ({"motionloom_format": 2}, "format 2 is not 1; update motionloom"),
         (
             {"motionloom_format": None},
-            "neither a motionloom nor an AMASS file; its arrays are: contacts, fps",
+            "neither a motionloom nor an AMASS file; its arrays are: 'contacts', 'fps'",
         ),
         ({"root": None}, "array 'root' is missing; the file is incomplete"),
         ({"root": np.zeros((5, 3))}, "rotations have 12 frames, root has 5"),

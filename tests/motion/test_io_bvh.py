@@ -19,6 +19,7 @@ from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import Skeleton
 
 SHARED = Path("../shared/data/formats")
+NUMBER = r"[+-]?([0-9]{1,12}(\.[0-9]{0,8})?|\.[0-9]{1,8})(e[+-]?[0-3])?"
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -32,9 +33,7 @@ def test_a_leg_by_hand(tmp_path: Path) -> None:
     motion = read_bvh(write(tmp_path, make_io.BVH), unit="cm")
     assert motion.skeleton.names == ("Hips", "Knee", "Knee_end")
     assert motion.fps == 30.0
-    want = torch.tensor(
-        [[[0, 0.8, 0], [0, 0.4, 0], [0, 0, 0]], [[0, 0.8, 0.1], [0, 0.4, 0.1], [-0.4, 0.4, 0.1]]]
-    )
+    want = torch.tensor([[[0, 0.8, 0], [0, 0.4, 0], [0, 0, 0]], [[0, 0.8, 0.1], [0, 0.4, 0.1], [-0.4, 0.4, 0.1]]])
     torch.testing.assert_close(motion.positions, want, atol=1e-6, rtol=0)
 
 
@@ -127,9 +126,7 @@ def test_frame_rates(tmp_path: Path, text: str, fps: float) -> None:
 
 
 def test_mixed_and_fixed_decimals_read_the_same(tmp_path: Path) -> None:
-    rows = ["0 80 0 0 0 0 0 0 0"] + [
-        "1.5000 -80.2500 0.1250 359.9999 -0.0001 12.3456 7.0000 8.0000 9.0000"
-    ] * 3
+    rows = ["0 80 0 0 0 0 0 0 0"] + ["1.5000 -80.2500 0.1250 359.9999 -0.0001 12.3456 7.0000 8.0000 9.0000"] * 3
     head = make_io.BVH.split("Frames")[0]
     fixed = "\n".join([head + "Frames: 4", "Frame Time: 0.05", *rows])
     mixed = fixed.replace("12.3456", "1.23456e1")
@@ -139,6 +136,22 @@ def test_mixed_and_fixed_decimals_read_the_same(tmp_path: Path) -> None:
     # Line ends of Windows and old Macs, tabs, trailing blanks, no last line end: all the same.
     for end in ("\r\n", "\r", " \t\n"):
         assert np.array_equal(parse_bvh(write(tmp_path, fixed.replace("\n", end))).values, want)
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(words=st.lists(st.from_regex(NUMBER, fullmatch=True), min_size=18, max_size=18))
+def test_every_spelling_of_a_number_is_read_to_the_last_bit(
+    tmp_path_factory: pytest.TempPathFactory, words: list[str]
+) -> None:
+    rows = [" ".join(words[:9]), " ".join(words[9:])]
+    path = tmp_path_factory.mktemp("numbers") / "a.bvh"
+    path.write_text(make_io.BVH.partition("0 80 0")[0] + "\n".join(rows))
+    want = np.array([float(word) for word in words]).reshape(2, 9)
+    if np.abs(want).max() > 1e9:
+        with pytest.raises(MotionFileError, match="a finite number up to 1e"):
+            parse_bvh(path)
+    else:
+        assert np.array_equal(parse_bvh(path).values, want)
 
 
 def test_units_are_guessed_and_noted(tmp_path: Path) -> None:
@@ -154,9 +167,7 @@ def test_z_up_is_seen_and_turned(tmp_path: Path) -> None:
     """The same body written in Z-up axes comes back Y-up, with the same shape of path and pose."""
     motion = make_io.canonical()
     quarter = rot.about("X", torch.tensor(math.pi / 2))
-    skeleton = Skeleton(
-        motion.skeleton.names, motion.skeleton.parents, rot.rotate(quarter, motion.skeleton.offsets)
-    )
+    skeleton = Skeleton(motion.skeleton.names, motion.skeleton.parents, rot.rotate(quarter, motion.skeleton.offsets))
     turned = rot.multiply(rot.multiply(quarter, motion.rotations), rot.conjugate(quarter))
     save(Motion(skeleton, turned, rot.rotate(quarter, motion.root), 30.0), tmp_path / "z.bvh")
     save(motion, tmp_path / "y.bvh")
@@ -308,9 +319,7 @@ def test_other_tools_files_load(path: Path) -> None:
 
 @settings(deadline=None, derandomize=True, max_examples=150)
 @given(data=st.data())
-def test_any_damage_gives_a_motion_or_an_error(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
+def test_any_damage_gives_a_motion_or_an_error(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Cut, repeat, swap and scribble: a Motion or a MotionFileError, never anything else."""
     path = tmp_path_factory.mktemp("fuzz") / "a.bvh"
     path.write_bytes(make_io.damage(make_io.BVH, data.draw))

@@ -23,13 +23,9 @@ def npy(array: np.ndarray, allow_pickle: bool = False) -> bytes:
 
 
 def test_unknown_kinds_name_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(
-        MotionFileError, match=r"clip\.fbx: motions of this kind are not read; known are \.amc, \.bvh"
-    ):
+    with pytest.raises(MotionFileError, match=r"clip\.fbx: motions of this kind are not read; known are \.amc, \.bvh"):
         load(tmp_path / "clip.fbx")
-    with pytest.raises(
-        MotionFileError, match=r"clip\.fbx: motions of this kind are not written; known are .*\.glb"
-    ):
+    with pytest.raises(MotionFileError, match=r"clip\.fbx: motions of this kind are not written; known are .*\.glb"):
         save(make_io.motion(), tmp_path / "clip.fbx")
     with pytest.raises(MotionFileError, match=r"an \.asf holds only a skeleton"):
         load(tmp_path / "clip.asf")
@@ -133,9 +129,7 @@ def test_odd_arrays_are_refused() -> None:
     assert not Path("bomb").exists()
 
 
-def test_archives_are_checked_before_they_are_unpacked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_archives_are_checked_before_they_are_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.npz"
     np.savez_compressed(path, big=np.zeros(1_000_000), small=np.ones(3))
     monkeypatch.setattr("motionloom.motion.io.files.MAX_BYTES", 100_000)

@@ -81,9 +81,7 @@ def test_skin_and_limits(tmp_path: Path) -> None:
     (skin,) = document["skins"]
     inverse = arrays[skin["inverseBindMatrices"]].reshape(-1, 4, 4)
     rest = (
-        np.array(document["nodes"][1]["translation"])
-        + CANONICAL.rest_positions.numpy()
-        - CANONICAL.offsets[0].numpy()
+        np.array(document["nodes"][1]["translation"]) + CANONICAL.rest_positions.numpy() - CANONICAL.offsets[0].numpy()
     )
     np.testing.assert_allclose(inverse[:, 3, :3], -rest, atol=1e-6)
     assert rest[:, 1].min() == pytest.approx(0.0, abs=1e-6)
@@ -126,9 +124,7 @@ def test_extras_and_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("joints", "kind"), [(1, 5121), (256, 5121), (257, 5123), (512, 5123)])
 def test_few_and_many_joints(tmp_path: Path, joints: int, kind: int) -> None:
-    skeleton = Skeleton(
-        tuple(f"j{i}" for i in range(joints)), (-1, *(0,) * (joints - 1)), torch.randn(joints, 3)
-    )
+    skeleton = Skeleton(tuple(f"j{i}" for i in range(joints)), (-1, *(0,) * (joints - 1)), torch.randn(joints, 3))
     motion = Motion(skeleton, rot.identity(1, joints), torch.zeros(1, 3), 30.0)
     save(motion, tmp_path / "a.glb")
     document, arrays = read(tmp_path / "a.glb")
@@ -153,8 +149,6 @@ def test_body_is_closed_and_faces_outwards() -> None:
 
 
 def test_times_that_float32_cannot_tell_apart_are_refused(tmp_path: Path) -> None:
-    motion = Motion(
-        Skeleton(("a",), (-1,), torch.zeros(1, 3)), rot.identity(9, 1), torch.zeros(9, 3), 1e-45**-1
-    )
+    motion = Motion(Skeleton(("a",), (-1,), torch.zeros(1, 3)), rot.identity(9, 1), torch.zeros(9, 3), 1e-45**-1)
     with pytest.raises(MotionFileError, match="are too many for GLB; cut the motion"):
         save(motion, tmp_path / "a.glb")

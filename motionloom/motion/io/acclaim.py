@@ -108,9 +108,7 @@ def _find_asf(path: Path) -> Path:
     except OSError:
         beside = []
     if len(beside) != 1:
-        raise MotionFileError(
-            f"{path}: {len(beside)} .asf files lie beside it and none has its name; give asf="
-        )
+        raise MotionFileError(f"{path}: {len(beside)} .asf files lie beside it and none has its name; give asf=")
     return beside[0]
 
 
@@ -188,9 +186,7 @@ def _dof(words: list[str]) -> tuple[str, ...]:
     names = tuple(word.lower() for word in words)
     known = {kind + axis for kind in "tr" for axis in "xyz"}
     if not set(names) <= known or len(set(names)) != len(names):
-        raise ValueError(
-            f"unknown or repeated degree of freedom in {' '.join(words)[:40]!r}; use tx..tz, rx..rz"
-        )
+        raise ValueError(f"unknown or repeated degree of freedom in {' '.join(words)[:40]!r}; use tx..tz, rx..rz")
     return names
 
 
@@ -228,14 +224,7 @@ def _bone_line(body: Asf, bone: AsfBone | None, words: list[str]) -> AsfBone | N
         if any(name.startswith("t") for name in bone.dof):
             raise ValueError(f"bone {bone.name!r} has translations; bones of fixed length are needed")
     elif words[0] == "limits" or words[0].startswith("("):
-        pair = (
-            " ".join(words)
-            .removeprefix("limits")
-            .replace("(", " ")
-            .replace(")", " ")
-            .replace(",", " ")
-            .split()
-        )
+        pair = " ".join(words).removeprefix("limits").replace("(", " ").replace(")", " ").replace(",", " ").split()
         if pair and all(word.lstrip("-+") != "inf" for word in pair):
             low, high = _numbers(pair, 2, "limits")
             bone.limits.append((low, high))
@@ -264,9 +253,7 @@ def _depth_first(path: Path, body: Asf) -> list[str]:
         stack.extend(reversed(body.bones[name].children))
     lost = sorted(set(body.bones) - set(order))
     if lost:
-        raise MotionFileError(
-            f"{path}: bone {lost[0]!r} does not hang on the root; the hierarchy is incomplete"
-        )
+        raise MotionFileError(f"{path}: bone {lost[0]!r} does not hang on the root; the hierarchy is incomplete")
     return order
 
 
@@ -282,9 +269,7 @@ def _parse_amc(path: Path, widths: dict[str, int], angle: float) -> tuple[dict[s
     def check_whole() -> None:
         missing = next((name for name, rows in tracks.items() if len(rows) < frame), None)
         if missing is not None:
-            raise fail(
-                f"frame {frame} has no values for {missing!r}; the file is cut off or is for another .asf"
-            )
+            raise fail(f"frame {frame} has no values for {missing!r}; the file is cut off or is for another .asf")
 
     for number, line in enumerate(read_text(path).rstrip().split("\n"), start=1):  # noqa: B007 (used in fail)
         words = line.split()
@@ -297,9 +282,7 @@ def _parse_amc(path: Path, widths: dict[str, int], angle: float) -> tuple[dict[s
             check_whole()
             first = int(words[0][:9]) if first is None else first
             if int(words[0][:9]) != first + frame or frame >= MAX_FRAMES:
-                raise fail(
-                    f"frame {words[0][:20]} comes after {frame} frames from {first}; frames must follow on"
-                )
+                raise fail(f"frame {words[0][:20]} comes after {frame} frames from {first}; frames must follow on")
             frame += 1
         elif words[0] not in tracks:
             raise fail(f"{words[0][:40]!r} is no moving bone of the .asf; is it the right one?")

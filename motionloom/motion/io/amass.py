@@ -44,15 +44,11 @@ def read_amass(path: str | Path, up: str | None = None, fps: float | None = None
     if fps is None:
         key = next((key for key in _RATES if key in arrays), None)
         if key is None:
-            raise MotionFileError(
-                f"{path}: the frame rate is missing (mocap_framerate or mocap_frame_rate); give fps"
-            )
+            raise MotionFileError(f"{path}: the frame rate is missing (mocap_framerate or mocap_frame_rate); give fps")
         fps = one_number(arrays[key], f"{path}: array {key!r}")
     poses, kind = _poses(path, arrays)
     if "trans" not in arrays:
-        raise MotionFileError(
-            f"{path}: array 'trans' is missing; the file has {', '.join(sorted(names)[:12])}"
-        )
+        raise MotionFileError(f"{path}: array 'trans' is missing; the file has {sorted(names)[:12]}")
     root = torch.from_numpy(check_numbers(arrays["trans"], (None, 3), f"{path}: array 'trans'"))
     if len(root) != len(poses):
         raise MotionFileError(f"{path}: poses have {len(poses)} frames, trans {len(root)}; they must agree")
@@ -79,9 +75,7 @@ def _poses(path: Path, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, str]:
         poses = poses.reshape(len(poses), -1) if poses.ndim == 3 and poses.shape[2] == 3 else poses
         if poses.ndim != 2 or poses.shape[1] not in JOINTS:
             widths = ", ".join(f"{width} ({kind})" for width, kind in JOINTS.items())
-            raise MotionFileError(
-                f"{path}: array 'poses' has shape {arrays['poses'].shape}; T x {widths} are read"
-            )
+            raise MotionFileError(f"{path}: array 'poses' has shape {arrays['poses'].shape}; T x {widths} are read")
         kind = JOINTS[poses.shape[1]]
         return check_numbers(poses, (None, poses.shape[1]), f"{path}: array 'poses'")[:, :_BODY], kind
     missing = [key for key in ("root_orient", "pose_body") if key not in arrays]

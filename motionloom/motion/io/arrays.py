@@ -76,7 +76,7 @@ def read_npz(path: str | Path, up: str | None = None, fps: float | None = None) 
             from motionloom.motion.io.amass import read_amass
 
             return read_amass(path, up=up, fps=fps)
-        found = ", ".join(sorted(names)[:12]) or "nothing"
+        found = ", ".join(repr(name[:40]) for name in sorted(names)[:12]) or "none"
         raise MotionFileError(f"{path}: neither a motionloom nor an AMASS file; its arrays are: {found}")
     version = one_number(arrays[_FORMAT_KEY], f"{path}: {_FORMAT_KEY}")
     if version != FORMAT:
@@ -109,9 +109,7 @@ def _from_fields(path: Path, arrays: dict[str, np.ndarray], fps: float | None) -
         if key in arrays:
             array = arrays[key]
             if array.dtype != np.bool_ or array.ndim != 2 or array.shape[1] != width:
-                raise MotionFileError(
-                    f"{path}: array {key!r} must be T x {width} booleans; got {array.shape}"
-                )
+                raise MotionFileError(f"{path}: array {key!r} must be T x {width} booleans; got {array.shape}")
             if len(array) != len(rotations):
                 raise MotionFileError(f"{path}: {key!r} has {len(array)} frames, rotations {len(rotations)}")
             flags[key] = torch.from_numpy(array.copy())
@@ -208,9 +206,7 @@ def write_csv(motion: Motion, path: str | Path) -> None:
     names = motion.skeleton.names
     odd = [name for name in names if any(mark in name for mark in ',"\n\r')]
     if odd:
-        raise MotionFileError(
-            f"{path}: joint {odd[0]!r} cannot name a column (comma, quote or line end); rename it"
-        )
+        raise MotionFileError(f"{path}: joint {odd[0]!r} cannot name a column (comma, quote or line end); rename it")
     header = ",".join(["time", *(f"{name}_{axis}" for name in names for axis in "xyz")])
     values = motion.positions.detach().cpu().double().numpy().reshape(len(motion), -1).round(7) + 0.0
     row = ",".join(["%.7f"] * values.shape[1])

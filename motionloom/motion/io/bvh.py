@@ -10,12 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from motionloom.errors import MotionError, MotionFileError, SkeletonError
 from motionloom.motion import rotations as rot
 from motionloom.motion.io.bvh_parse import END, BvhClip, parse_bvh
-from motionloom.motion.kinematics import forward_kinematics
 from motionloom.motion.motion import Motion, Provenance
 from motionloom.motion.skeleton import Skeleton
 
@@ -54,9 +52,7 @@ def read_bvh(
     if up not in (None, "y", "z"):
         raise MotionFileError(f"{path}: up axis {up!r} is unknown; use 'y' or 'z'")
     if isinstance(unit, str) and unit not in UNITS:
-        raise MotionFileError(
-            f"{path}: unit {unit!r} is unknown; use one of {', '.join(UNITS)} or a number of metres"
-        )
+        raise MotionFileError(f"{path}: unit {unit!r} is unknown; use one of {', '.join(UNITS)} or a number of metres")
     if isinstance(unit, int | float) and not 0 < unit < math.inf:
         raise MotionFileError(f"{path}: unit {unit} is no positive number of metres")
     clip = parse_bvh(path)
@@ -93,9 +89,7 @@ def _to_motion(path: Path, clip: BvhClip, fps: float, unit: str | float | None, 
                 f" {wander * scale:.3f} m; bones of fixed length are needed: bake it into rotations first"
             )
         offsets[joint] = middle
-        notes.append(
-            f"position channels of {clip.names[joint]!r} (up to {wander * scale:.4f} m) made constant"
-        )
+        notes.append(f"position channels of {clip.names[joint]!r} (up to {wander * scale:.4f} m) made constant")
     if first:
         turn = rot.normalize(turn)
     quaternions = torch.cat((turn[:, None], quaternions[:, first + 1 :]), dim=1) if first else quaternions
@@ -115,16 +109,19 @@ def _to_motion(path: Path, clip: BvhClip, fps: float, unit: str | float | None, 
 
 def _moving(clip: BvhClip, offsets: np.ndarray, scale: float) -> dict[int, np.ndarray]:
     """Tracks ``(T, 3)`` of the joints that travel; a track that stands still becomes the joint's offset."""
+    places = {joint: clip.columns(joint, "position") for joint in range(len(clip.names))}
+    places = {joint: (axes, columns) for joint, (axes, columns) in places.items() if axes}
+    if not places:
+        return {}
+    order = [columns[axes.index(axis)] for axes, columns in places.values() for axis in "XYZ"]
+    tracks = clip.values[:, order].reshape(len(clip.values), len(places), 3)
+    wander = np.ptp(tracks, axis=0).max(axis=1) * scale
     moving: dict[int, np.ndarray] = {}
-    for joint in range(len(clip.names)):
-        axes, columns = clip.columns(joint, "position")
-        if not axes:
-            continue
-        track = clip.values[:, [columns[axes.index(axis)] for axis in "XYZ"]]
-        if joint and np.ptp(track, axis=0).max() * scale < 1e-4:
-            offsets[joint] = track.mean(0)
+    for slot, joint in enumerate(places):
+        if joint and wander[slot] < 1e-4:
+            offsets[joint] = tracks[:, slot].mean(0)
         else:
-            moving[joint] = track
+            moving[joint] = tracks[:, slot]
     return moving
 
 
@@ -187,9 +184,7 @@ def _scale(path: Path, clip: BvhClip, unit: str | float | None) -> tuple[float, 
         reach[joint] = reach[parent] + float(np.linalg.norm(clip.offsets[joint])) * (parent > 0)
     longest = max(reach) or float(np.linalg.norm(clip.offsets[1:], axis=1).max(initial=0.0))
     if longest == 0.0:
-        raise MotionFileError(
-            f"{path}: all OFFSETs below the root are zero, so the unit cannot be guessed; give it"
-        )
+        raise MotionFileError(f"{path}: all OFFSETs below the root are zero, so the unit cannot be guessed; give it")
     name = min(_GUESSES, key=lambda key: abs(math.log(longest * _GUESSES[key] / _REACH)))
     return _GUESSES[name], f"unit guessed from the body's size: {name}"
 
@@ -199,17 +194,14 @@ def _stand_up(motion: Motion, up: str | None) -> Motion:
     if up == "y":
         return motion
     skeleton = motion.skeleton
-    rest = skeleton.rest_positions
-    rest_z = _rises(rest[None], 2) > 2.0 * _rises(rest[None], 1)
+    rest = skeleton.rest_positions.numpy()[None]
+    rest_z = _rises(rest, 2) > 2.0 * _rises(rest, 1)
     if up is None:
-        some = torch.linspace(0, len(motion) - 1, min(len(motion), 16)).round().long()
-        posed, _ = forward_kinematics(motion.rotations[some], motion.root[some], skeleton)
-        height, floor = _rises(posed, 2), float(posed[..., 2].amin(-1).median())
+        posed = _some_positions(motion)
+        height, floor = _rises(posed, 2), float(np.median(posed[..., 2].min(-1)))
         if not (height > 2.0 * _rises(posed, 1) and (rest_z or abs(floor) < 0.2 * height)):
             return motion
-        motion = motion.with_(
-            provenance=motion.provenance.noting("up axis guessed from the body's stance: z")
-        )
+        motion = motion.with_(provenance=motion.provenance.noting("up axis guessed from the body's stance: z"))
     turn = rot.about("X", torch.tensor(-torch.pi / 2))
     rotations = motion.rotations.clone()
     rotations[:, 0] = rot.multiply(turn, rotations[:, 0])
@@ -225,7 +217,18 @@ def _stand_up(motion: Motion, up: str | None) -> Motion:
     )
 
 
-def _rises(positions: Tensor, axis: int) -> float:
+def _some_positions(motion: Motion) -> np.ndarray:
+    """Joint positions in up to 16 frames, ``(T, J, 3)``; a tenth of the cost of full kinematics."""
+    some = np.linspace(0, len(motion) - 1, min(len(motion), 16)).round().astype(int)
+    turns = rot.to_matrix(motion.rotations[some]).numpy()
+    offsets = motion.skeleton.offsets.numpy()
+    world, positions = [turns[:, 0]], [motion.root[some].numpy()]
+    for joint, parent in enumerate(motion.skeleton.parents[1:], start=1):
+        positions.append(positions[parent] + world[parent] @ offsets[joint])
+        world.append(world[parent] @ turns[:, joint])
+    return np.stack(positions, axis=1)
+
+
+def _rises(positions: np.ndarray, axis: int) -> float:
     """Middle height of the root above the lowest joint along an axis, over the frames ``(T, J, 3)``."""
-    heights = positions[:, 0, axis] - positions[..., axis].amin(-1)
-    return float(heights.median())
+    return float(np.median(positions[:, 0, axis] - positions[..., axis].min(-1)))

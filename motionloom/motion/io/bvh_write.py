@@ -111,9 +111,7 @@ def _hierarchy(skeleton: Skeleton, sites: set[int], scale: float, order: str) ->
         stack.append((-1, depth))
         if joint in sites:
             continue
-        lines.append(
-            tab + ("\tCHANNELS 3 " if joint else "\tCHANNELS 6 Xposition Yposition Zposition ") + rotation
-        )
+        lines.append(tab + ("\tCHANNELS 3 " if joint else "\tCHANNELS 6 Xposition Yposition Zposition ") + rotation)
         if not skeleton.children[joint]:
             x, y, z = _tip(skeleton, joint, scale)
             lines += [

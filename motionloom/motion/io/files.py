@@ -115,7 +115,7 @@ def parse_npy(raw: bytes, where: str) -> np.ndarray:
         raise MotionFileError(f"{where}: unknown array type {header[1]!r} or shape ({header[3]})") from None
     if dtype.kind == "O":
         raise MotionFileError(f"{where}: holds pickled objects, which are never run; plain arrays are read")
-    if dtype.kind not in "biufSU" or dtype.itemsize == 0:
+    if dtype.kind not in "biufSU" or dtype.itemsize == 0 or (dtype.kind == "f" and dtype.itemsize > 8):
         raise MotionFileError(f"{where}: arrays of type {header[1]!r} are not read, only numbers or text")
     need, got = dtype.itemsize, len(raw) - start - length
     for size in shape:
@@ -153,7 +153,7 @@ def read_arrays(path: Path, wanted: set[str]) -> tuple[dict[str, np.ndarray], se
         raise
     # zipfile lets errors of zlib, struct and its own checks through, each of another type.
     except Exception as error:
-        raise MotionFileError(f"{path}: is no readable npz archive ({error})") from None
+        raise MotionFileError(f"{path}: is no readable npz archive ({' '.join(str(error).split())[:100]})") from None
     return found, set(members)
 
 
@@ -189,8 +189,11 @@ def check_numbers(array: np.ndarray, shape: tuple[int | None, ...], where: str) 
         raise MotionFileError(f"{where}: numbers of shape {need} are needed; got {array.dtype} {array.shape}")
     if not 0 < len(array) <= MAX_FRAMES:
         raise MotionFileError(f"{where}: {len(array)} frames; 1 to {MAX_FRAMES} are read")
-    bad = ~(np.abs(array.astype(np.float64)) <= MAX_NUMBER)
+    # A signalling NaN warns when it is cast; it is refused below like any other.
+    with np.errstate(invalid="ignore"):
+        values = array.astype(np.float64)
+    bad = ~(np.abs(values) <= MAX_NUMBER)
     if bad.any():
         frame = int(np.argwhere(bad)[0, 0])
         raise MotionFileError(f"{where}: NaN, infinity or a number beyond {MAX_NUMBER:g} in frame {frame}")
-    return array.astype(np.float64)
+    return values

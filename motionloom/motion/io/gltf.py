@@ -30,9 +30,7 @@ class _Buffer:
         self.views: list[dict[str, Any]] = []
         self.accessors: list[dict[str, Any]] = []
 
-    def add(
-        self, array: np.ndarray, form: str, kind: int, target: int | None = None, limits: bool = False
-    ) -> int:
+    def add(self, array: np.ndarray, form: str, kind: int, target: int | None = None, limits: bool = False) -> int:
         """Append an array of one row an element; return the index of its accessor."""
         raw = np.ascontiguousarray(array).tobytes()
         view: dict[str, Any] = {"buffer": 0, "byteOffset": len(self.data), "byteLength": len(raw)}
@@ -156,14 +154,10 @@ def _primitive(buffer: _Buffer, motion: Motion, root: np.ndarray) -> dict[str, A
     }
 
 
-def _animation(
-    buffer: _Buffer, motion: Motion, path: str | Path, name: str | None, loop: bool
-) -> dict[str, Any]:
+def _animation(buffer: _Buffer, motion: Motion, path: str | Path, name: str | None, loop: bool) -> dict[str, Any]:
     times = (np.arange(len(motion)) / motion.fps).astype(np.float32)
     if (np.diff(times) <= 0).any():
-        raise MotionFileError(
-            f"{path}: {len(motion)} frames at {motion.fps} fps are too many for GLB; cut the motion"
-        )
+        raise MotionFileError(f"{path}: {len(motion)} frames at {motion.fps} fps are too many for GLB; cut the motion")
     clock = buffer.add(times, "SCALAR", _FLOAT, limits=True)
     quaternions = rot.continuous(rot.normalize(motion.rotations.detach().cpu().double())).numpy()
     quaternions = np.roll(quaternions, -1, axis=-1).astype(np.float32)

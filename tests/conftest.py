@@ -1,0 +1,32 @@
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+settings.register_profile("motionloom", deadline=None, derandomize=True, max_examples=30)
+settings.load_profile("motionloom")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def cmu_folder(tmp_path_factory):
+    """A small corpus of our own in CMU's layout."""
+    from corpus import write_cmu
+
+    return write_cmu(tmp_path_factory.mktemp("raw") / "cmu")
+
+
+@pytest.fixture(scope="session")
+def store(cmu_folder, tmp_path_factory):
+    """A store prepared from that corpus, every split with clips."""
+    from motionloom.data.prepare import prepare
+    from motionloom.data.store import Store
+
+    out = tmp_path_factory.mktemp("store")
+    prepare({"cmu": cmu_folder}, out, workers=1, progress=False)
+    return Store(out)
