@@ -31,5 +31,12 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# Checks with Blender and the Khronos validator, in environments of their own.
+interop: setup
+	test -x .venv-bpy/bin/python || $(PYTHON) -m venv .venv-bpy
+	.venv-bpy/bin/pip install --quiet --disable-pip-version-check bpy==5.0.1
+	npm install --no-save --no-audit --no-fund --silent gltf-validator@2.0.0-dev.3.10
+	$(BIN)/python -m pytest tests/interop -rs
+
 clean:
 	rm -rf $(VENV) $(OUT) build *.egg-info

@@ -90,7 +90,10 @@ class MiniLM:
         # Nothing is fetched: without this, transformers asks the hub about files it has.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
 
+        # A bar for 91 MB that load in a blink would only hide what we print.
+        logging.disable_progress_bar()
         folder = minilm_folder()
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()

@@ -63,12 +63,15 @@ class FeatureSet:
         split: "train", "val" or "test".
         fps: Frame rate of the features; clips are resampled to it.
         min_frames: Clips shorter than this are left out.
+        source: Only clips of this source; of all when left out.
 
     Raises:
         DataError: No clip of the split is long enough.
     """
 
-    def __init__(self, store: Store, split: str, fps: float = 20.0, min_frames: int = 12) -> None:
+    def __init__(
+        self, store: Store, split: str, fps: float = 20.0, min_frames: int = 12, source: str | None = None
+    ) -> None:
         self.store, self.fps = store, fps
         folder = store.path / "features" / f"humanml3d-parent-{fps:g}"
         if not _is_current(folder, store):
@@ -77,7 +80,9 @@ class FeatureSet:
         features = np.load(folder / "features.npy", mmap_mode="c")
         self.features: Float[Tensor, "R D"] = torch.from_numpy(features)
         kept: list[tuple[Clip, int, int]] = [
-            (clip, *rows[clip.id]) for clip in store.split(split) if rows[clip.id][1] >= min_frames
+            (clip, *rows[clip.id])
+            for clip in store.split(split)
+            if rows[clip.id][1] >= min_frames and source in (None, clip.source)
         ]
         if not kept:
             raise DataError(f"{store.path}: no clip of split {split!r} has {min_frames} frames at {fps:g} fps")

@@ -27,8 +27,10 @@ from motionloom.data.sources import Take, sources
 from motionloom.data.store import FORMAT, SPLITS, file_digest, pack_rotations
 from motionloom.errors import DataError, MotionloomError
 from motionloom.motion import io
-from motionloom.motion.contacts import with_contacts
-from motionloom.motion.edit import face_forward, on_floor
+from motionloom.motion import rotations as rot
+from motionloom.motion.contacts import foot_contacts
+from motionloom.motion.edit import floor_height
+from motionloom.motion.kinematics import facing, yaw
 from motionloom.motion.motion import Motion
 from motionloom.motion.resample import take as take_frames
 from motionloom.motion.retarget import retarget
@@ -127,7 +129,7 @@ def _run_job(job: list[Take], file: Path) -> int:
     rotations, roots, contacts = [], [], []
     for item in job:
         try:
-            motion, notes = _convert(item)
+            motion, notes = convert_take(item)
         except MotionloomError as error:
             reason = str(error).replace(f"{item.path}", item.path.name)
             rows.append({"id": item.id, "refused": reason})
@@ -152,8 +154,13 @@ def _run_job(job: list[Take], file: Path) -> int:
     return len(job)
 
 
-def _convert(item: Take) -> tuple[Motion, str]:
-    """One take as a canonical motion on the floor, facing +Z; and what was done to it."""
+def convert_take(item: Take) -> tuple[Motion, str]:
+    """One take as a canonical motion on the floor, facing +Z; and what was done to it.
+
+    Raises:
+        DataError: The take is refused: by its source, or because too little of it is usable.
+        MotionloomError: The file cannot be read or moved onto the canonical body.
+    """
     if item.refuse:
         raise DataError(item.refuse)
     options: dict[str, Any] = {}
@@ -166,12 +173,29 @@ def _convert(item: Take) -> tuple[Motion, str]:
     frames = torch.arange(item.skip, len(motion), stride)
     if len(frames) == 0:
         raise DataError(f"only {len(motion)} frames, {item.skip} of which are no motion")
-    motion = retarget(take_frames(motion, frames, motion.fps / stride))
+    if stride > 1 or item.skip:
+        motion = take_frames(motion, frames, motion.fps / stride)
+    motion = retarget(motion)
     motion, note = _without_teleports(motion)
     if motion.seconds < MIN_SECONDS:
         raise DataError(f"{motion.seconds:.2f} s long; at least {MIN_SECONDS} s are needed")
-    motion = with_contacts(face_forward(on_floor(motion)))
+    motion = _settled(motion)
     return motion, "; ".join(filter(None, [motion.provenance.notes[-1] if motion.provenance.notes else "", note]))
+
+
+def _settled(motion: Motion) -> Motion:
+    """On the floor, facing +Z over the origin in frame 0, with contacts: three edits for one forward kinematics."""
+    positions = motion.positions
+    floor = floor_height(positions)
+    by = rot.about("Y", -yaw(facing(positions[0])))
+    rotations = motion.rotations.clone()
+    rotations[:, 0] = rot.multiply(by, rotations[:, 0])
+    root = rot.rotate(by, motion.root - torch.tensor([0.0, floor, 0.0]))
+    return motion.with_(
+        rotations=rotations,
+        root=root - root[0] * torch.tensor([1.0, 0.0, 1.0]),
+        contacts=foot_contacts(positions, motion.fps, floor),
+    )
 
 
 def _without_teleports(motion: Motion) -> tuple[Motion, str]:

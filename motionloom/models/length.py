@@ -70,13 +70,20 @@ class LengthPredictor(nn.Module):
         return self.layers(sentence)
 
     @torch.no_grad()
-    def sample(self, sentence: Float[Tensor, "B E"], seeds: Sequence[int]) -> Int[Tensor, "B"]:
-        """Draw lengths in tokens, each from its own seed, so that a draw does not depend on the batch."""
+    def sample(self, sentence: Float[Tensor, "B E"], seeds: Sequence[int], spread: float = 1.0) -> Int[Tensor, "B"]:
+        """Draw lengths in tokens, each from its own seed, so that a draw does not depend on the batch.
+
+        Args:
+            sentence: Sentence vectors.
+            seeds: One per sentence.
+            spread: Middle share of the distribution to draw from; 1 is all of it, 0 its median.
+        """
         if len(seeds) != len(sentence):
             raise RequestError(f"{len(seeds)} seeds were given for {len(sentence)} sentences: give one each")
         shares = self(sentence).double().softmax(1).cumsum(1)
         drawn = [torch.rand(1, generator=torch.Generator().manual_seed(s), dtype=torch.float64) for s in seeds]
-        below = shares < torch.stack(drawn).to(shares) * shares[:, -1:]
+        middle = 0.5 + spread * (torch.stack(drawn).to(shares) - 0.5)
+        below = shares < middle * shares[:, -1:]
         return 1 + below.sum(1).clamp(max=self.config.max_tokens - 1)
 
     @torch.no_grad()

@@ -1,6 +1,8 @@
 """Edits that need no model: cut, join, mirror, put on the floor, face forward."""
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from motionloom.errors import MotionError, SkeletonError
 from motionloom.motion import rotations as rot
@@ -104,18 +106,28 @@ def turn(motion: Motion, angle: float) -> Motion:
 
 
 def on_floor(motion: Motion, quantile: float = 0.05) -> Motion:
-    """The motion shifted so that the floor is at height 0.
-
-    The floor is the given quantile over time of the lowest joint's height: a single bad frame or a jump into a pit
-    does not lift the rest.
-    """
-    lowest = motion.positions[..., 1].min(dim=1).values
-    shift = torch.tensor([0.0, float(torch.quantile(lowest, quantile)), 0.0])
+    """The motion shifted so that the floor (see ``floor_height``) is at height 0."""
+    shift = torch.tensor([0.0, floor_height(motion.positions, quantile), 0.0])
     return motion.with_(root=motion.root - shift)
 
 
+def floor_height(positions: Float[Tensor, "T J 3"], quantile: float = 0.05) -> float:
+    """Height of the floor [m] under joint positions.
+
+    It is the given quantile over time of the lowest joint's height: a single bad frame or a jump into a pit does
+    not lift the rest.
+    """
+    return float(torch.quantile(positions[..., 1].min(dim=1).values, quantile))
+
+
 def face_forward(motion: Motion, frame: int = 0) -> Motion:
-    """The canonical body turned and moved so that in ``frame`` it stands over the origin and faces +Z."""
+    """The canonical body turned and moved so that in ``frame`` it stands over the origin and faces +Z.
+
+    Raises:
+        SkeletonError: The skeleton is not the canonical tree.
+    """
+    if not motion.skeleton.same_tree(CANONICAL):
+        raise SkeletonError("the facing direction is known for the canonical body only; call retarget first")
     angle = float(yaw(facing(motion.positions[frame])))
     turned = turn(motion, -angle)
     shift = turned.root[frame] * torch.tensor([1.0, 0.0, 1.0])

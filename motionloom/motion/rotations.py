@@ -205,7 +205,7 @@ def to_euler(quaternion: Float[Tensor, "*batch 4"], order: str) -> Float[Tensor,
     """Intrinsic Euler angles [rad] of unit quaternions for any of the twelve three-letter orders.
 
     The middle angle lies in [-pi/2, pi/2] (Tait-Bryan orders) or [0, pi] (proper Euler orders such as "ZXZ").
-    At gimbal lock the third angle is set to zero.
+    At gimbal lock the third angle is set to zero, and there is no gradient.
 
     Source: Bernardes and Viollet, "Quaternion to Euler angles conversion: a direct, general and
     computationally efficient method" (2022).

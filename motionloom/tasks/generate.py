@@ -23,6 +23,8 @@ from motionloom.tasks.request import Request, Segment
 
 _MODELS = ("tokenizer", "masked", "length")
 FPS = 20.0
+LENGTH_SPREAD = 0.6
+"""Predicted lengths come from the middle 60 % of what the data has: its extremes are odd clips."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,9 @@ class MMM:
         shortest, most = 3, self.masked.config.max_tokens
         # Each alone: the prediction must not depend, not even in the last bit, on the batch.
         sentence = self._whiten(features.sentence, "length")
-        found = torch.cat([self.length.sample(sentence[i : i + 1], [seed]) for i, seed in enumerate(seeds)])
+        found = torch.cat(
+            [self.length.sample(sentence[i : i + 1], [seed], LENGTH_SPREAD) for i, seed in enumerate(seeds)]
+        )
         found = found.clamp(shortest, most)
         for index, request in enumerate(requests):
             seconds = request.segments[0].seconds

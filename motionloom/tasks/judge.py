@@ -89,7 +89,12 @@ def judge_engine(engine: MMM, group: str, seeds: list[int], lengths: str = "give
     for start in tqdm(range(0, len(items), _BATCH), desc=group, unit="batch"):
         part = items[start : start + _BATCH]
         requests = [
-            Request((Segment(prompt.text, prompt.seconds if lengths == "given" else None),), seed=seed, options=options, **how)
+            Request(
+                (Segment(prompt.text, prompt.seconds if lengths == "given" else None),),
+                seed=seed,
+                options=options,
+                **how,
+            )
             for prompt, seed in part
         ]
         for (prompt, seed), (motion,) in zip(part, engine.run_many(requests), strict=True):

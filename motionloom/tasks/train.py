@@ -160,7 +160,9 @@ def _fit(
         step = Step(index, config.seed, fabric.global_rank, fabric.world_size, config.batch // fabric.world_size)
         terms = whole(vars(step))
         if not torch.isfinite(terms["loss"]):
-            raise TrainingError(f"the loss is {float(terms['loss'].detach())} in step {index}; lower lr or check the data")
+            raise TrainingError(
+                f"the loss is {float(terms['loss'].detach())} in step {index}; lower lr or check the data"
+            )
         fabric.backward(terms["loss"])
         fabric.clip_gradients(whole, optimizer, max_norm=config.clip)
         optimizer.step()

@@ -28,6 +28,9 @@ from motionloom.tasks.ledger import card, ledger, licence
 from motionloom.tasks.recipes import Recipe, from_table
 from motionloom.tasks.train import Step
 
+_PARTS = 4
+"""Pieces a batch is cut into by length."""
+
 
 @dataclass(frozen=True)
 class MaskedData:
@@ -99,9 +102,7 @@ def encode_clips(
                     for _ in range(2):
                         before, after = rng.integers(0, 20, 2)
                         pause, rest = held(piece[0])[None], held(piece[-1])[None]
-                        variants.append(
-                            torch.cat((pause.expand(before, -1), piece, rest.expand(after, -1)))[:window]
-                        )
+                        variants.append(torch.cat((pause.expand(before, -1), piece, rest.expand(after, -1)))[:window])
                 tokens = _tokens(model, stats, variants)
                 found.append(Sequence(clips.clips[index], mirrored, tokens[:count], tokens[count:], travels))
     return found
@@ -143,13 +144,20 @@ class MaskedTask:
         rows = rng.choice(len(self.train), step.items, p=self.chances)
         sequences = [self._variant(self.train[row], rng) for row in rows]
         texts = self.captions.pick(torch.tensor([int(rng.choice(self.choices[row])) for row in rows]))
-        target, lengths = pad(sequences)
         generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
         sentence = (texts.sentence - self.center) / self.scale
-        loss = training_loss(
-            model, self.config, target, lengths, sentence, texts.words, texts.valid, generator, self.data.drop_text
-        )
-        return {"loss": loss}
+        # Sequences of like length together: most of a batch padded to its longest member would be padding.
+        order = np.argsort([len(tokens) for tokens in sequences], kind="stable")
+        losses, sizes = [], []
+        for rows in np.array_split(order, min(_PARTS, len(order))):
+            target, lengths = pad([sequences[row] for row in rows])
+            chosen = torch.from_numpy(rows)
+            part = model, self.config, target, lengths, sentence[chosen], texts.words[chosen], texts.valid[chosen]
+            losses.append(training_loss(*part, generator, self.data.drop_text))
+            sizes.append(float(lengths.sum()))
+        # Each part's loss is a mean over its tokens; the whole is the mean over all.
+        share = torch.tensor(sizes) / sum(sizes)
+        return {"loss": (torch.stack(losses) * share.to(losses[0])).sum()}
 
     def _variant(self, item: Sequence, rng: np.random.Generator) -> np.ndarray:
         if item.paused and rng.random() < self.data.pauses:

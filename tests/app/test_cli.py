@@ -22,7 +22,9 @@ def bvh(tmp_path):
     return tmp_path / "walk.bvh"
 
 
-def run(*arguments: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+def run(
+    *arguments: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str, str]:
     """Run the command line in this process as a user would: exit status, stdout, stderr."""
     monkeypatch.setattr(sys, "argv", ["motionloom", *map(str, arguments)])
     with pytest.raises(SystemExit) as stopped:
@@ -38,7 +40,11 @@ def motionloom(monkeypatch, capsys):
 
 def test_generate_writes_every_file_and_the_same_seed_the_same_bytes(motionloom, engine, tmp_path):
     for name in ("a", "b"):
-        outs = [part for suffix in ("bvh", "glb", "npz", "npy", "csv", "png") for part in ("--out", tmp_path / f"{name}.{suffix}")]
+        outs = [
+            part
+            for suffix in ("bvh", "glb", "npz", "npy", "csv", "png")
+            for part in ("--out", tmp_path / f"{name}.{suffix}")
+        ]
         status, out, _ = motionloom(
             "generate", "--text", "a person waves", "--seconds", 2, "--seed", 1, "--engine", engine, *outs
         )
@@ -50,7 +56,18 @@ def test_generate_writes_every_file_and_the_same_seed_the_same_bytes(motionloom,
 
 def test_generate_numbers_several_motions_and_speaks_json(motionloom, engine, tmp_path):
     status, out, _ = motionloom(
-        "generate", "--text", "walk", "--seconds", 1, "--count", 2, "--engine", engine, "--out", tmp_path / "w.npz", "--json"
+        "generate",
+        "--text",
+        "walk",
+        "--seconds",
+        1,
+        "--count",
+        2,
+        "--engine",
+        engine,
+        "--out",
+        tmp_path / "w.npz",
+        "--json",
     )
     assert status == 0
     found = json.loads(out)
@@ -89,7 +106,9 @@ def test_render_draws(motionloom, bvh, tmp_path):
 
 def test_data_prepare_and_info(motionloom, tmp_path):
     raw = write_cmu(tmp_path / "raw", clips=3)
-    status, out, _ = motionloom("data", "prepare", "--source", f"cmu={raw}", "--out", tmp_path / "store", "--workers", 1)
+    status, out, _ = motionloom(
+        "data", "prepare", "--source", f"cmu={raw}", "--out", tmp_path / "store", "--workers", 1
+    )
     assert status == 0
     assert "3 clips" in out
     status, out, _ = motionloom("data", "info", tmp_path / "store")
@@ -119,7 +138,11 @@ def test_models_lists_what_is_bundled(motionloom):
         (["data", "prepare", "--source", "cmu", "--out", "x"], 2, "is not NAME=FOLDER"),
         (["data", "info", "nowhere"], 1, "nowhere is no store"),
         (["train", "none.toml", "--store", "x", "--run", "y"], 1, "none.toml: cannot be read"),
-        (["import", "x.pth", "--kind", "nonsense", "--mean", "m", "--std", "s", "--out", "o", "--licence", "l"], 1, "kind"),
+        (
+            ["import", "x.pth", "--kind", "nonsense", "--mean", "m", "--std", "s", "--out", "o", "--licence", "l"],
+            1,
+            "kind",
+        ),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(motionloom, tmp_path, monkeypatch, arguments, status, message):

@@ -37,7 +37,9 @@ def test_the_body_hides_what_is_behind_it():
     near, far = (0, 1), (2, 3)
     for order in ((near, far), (far, near)):
         colours = tuple(LEFT if ends == near else RIGHT for ends in order)
-        picture = draw_pose(joints, Capsules(order, (0.1, 0.1), colours), Camera(azimuth=0, elevation=0), np.array([0, 1.1, 0.0]))
+        picture = draw_pose(
+            joints, Capsules(order, (0.1, 0.1), colours), Camera(azimuth=0, elevation=0), np.array([0, 1.1, 0.0])
+        )
         assert of_colour(picture, LEFT).sum() > 500
         assert of_colour(picture, RIGHT).sum() < 50
 

@@ -1,20 +1,18 @@
 import math
 from itertools import permutations, product
 
+import make
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-import make
 from motionloom.errors import MotionError
 from motionloom.motion import rotations as rot
 
 ORDERS = [
-    "".join(letters)
-    for letters in product("XYZ", repeat=3)
-    if letters[0] != letters[1] and letters[1] != letters[2]
+    "".join(letters) for letters in product("XYZ", repeat=3) if letters[0] != letters[1] and letters[1] != letters[2]
 ]
 seeds = st.integers(0, 10_000)
 shapes = st.sampled_from([(), (5,), (2, 3), (2, 1, 4)])
@@ -99,7 +97,7 @@ def test_one_and_two_letter_orders_are_products_by_hand():
 
 @pytest.mark.parametrize("order", ["", "XX", "XYW", "XYZX", "xyz", "XXY"])
 def test_unknown_orders_are_refused(order):
-    with pytest.raises(MotionError, match="Euler order .* is unknown: use letters X, Y, Z"):
+    with pytest.raises(MotionError, match=r"Euler order .* is unknown: use letters X, Y, Z"):
         rot.from_euler(torch.zeros(3), order)
 
 

@@ -35,7 +35,9 @@ def test_an_item_depends_neither_on_the_count_nor_on_its_place(engine):
     many = engine.generate(WALK, seconds=2.0, seed=5, count=4)
     assert_same(alone, many[0])
     assert not torch.equal(many[0].rotations, many[1].rotations)
-    requests = [Request((Segment(text, seconds),), seed=5) for text, seconds in (("she bows", 4.0), (WALK, 2.0), ("", 9.0))]
+    requests = [
+        Request((Segment(text, seconds),), seed=5) for text, seconds in (("she bows", 4.0), (WALK, 2.0), ("", 9.0))
+    ]
     for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2)):
         answers = engine.run_many([requests[index] for index in order])
         assert_same(alone, answers[order.index(1)][0], atol=1e-4)

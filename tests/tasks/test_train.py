@@ -22,7 +22,11 @@ TINY = TrainConfig(
 
 def tokenizer_recipe(**changes) -> Recipe:
     return Recipe(
-        "tiny", "tokenizer", dataclasses.replace(TINY, **changes), {"width": 16, "codes": 16, "code_dim": 8}, {"window": 24}
+        "tiny",
+        "tokenizer",
+        dataclasses.replace(TINY, **changes),
+        {"width": 16, "codes": 16, "code_dim": 8},
+        {"window": 24},
     )
 
 
@@ -39,7 +43,9 @@ def assert_same(a: Path, b: Path) -> None:
 
 @pytest.fixture(scope="module")
 def tokenizer(store, tmp_path_factory):
-    return train(tokenizer_recipe(), store.path, tmp_path_factory.mktemp("tokenizer"), accelerator="cpu", progress=False)
+    return train(
+        tokenizer_recipe(), store.path, tmp_path_factory.mktemp("tokenizer"), accelerator="cpu", progress=False
+    )
 
 
 def test_stopping_and_going_on_equals_no_interruption(store, tokenizer, tmp_path):
@@ -84,7 +90,13 @@ def test_two_processes_train_one_model(store, tmp_path):
     script.write_text(code)
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(script)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, str(script)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert load_checkpoint(tmp_path / "model").kind == "tokenizer"

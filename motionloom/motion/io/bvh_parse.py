@@ -7,7 +7,7 @@ import io
 import math
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from pathlib import Path
 
@@ -113,7 +113,10 @@ def parse_bvh(path: str | Path) -> BvhClip:
     marker = re.search(r"^[ \t]*MOTION[ \t]*$", text[:MAX_HEADER], re.MULTILINE | re.IGNORECASE)
     if marker is None:
         raise MotionFileError(f"{path}: no line MOTION; this is no BVH file, or it is cut off in its header")
-    joints = _parse_header(path, text[: marker.start()])
+    try:
+        joints = _parse_header(text[: marker.start()])
+    except ValueError as error:
+        raise MotionFileError(f"{path}:{error}") from None
     channels = tuple(joint.channels or () for joint in joints)
     start, line = marker.end() + 1, text.count("\n", 0, marker.end()) + 2
     frames, start, line = _field(path, text, start, line, "Frames")
@@ -136,7 +139,13 @@ def parse_bvh(path: str | Path) -> BvhClip:
     )
 
 
-def _parse_header(path: Path, text: str) -> list[_Joint]:
+@lru_cache(maxsize=4)
+def _parse_header(text: str) -> tuple[_Joint, ...]:
+    """Read the hierarchy; files of one data set share it to the letter, so it is read once for all of them.
+
+    Raises:
+        ValueError: It breaks a rule; the message starts with the line's number, where there is one.
+    """
     header = _Header()
     started = False
     for number, line in enumerate(text.split("\n"), start=1):
@@ -145,7 +154,7 @@ def _parse_header(path: Path, text: str) -> list[_Joint]:
             continue
         if not started:
             if [word.upper() for word in words] != ["HIERARCHY"]:
-                raise MotionFileError(f"{path}:{number}: a BVH file starts with HIERARCHY, not {line.strip()[:40]!r}")
+                raise ValueError(f"{number}: a BVH file starts with HIERARCHY, not {line.strip()[:40]!r}")
             started = True
             continue
         # Some writers put braces on the line of the joint, or close several at once.
@@ -157,18 +166,18 @@ def _parse_header(path: Path, text: str) -> list[_Joint]:
             try:
                 _header_line(header, words[:split])
             except ValueError as error:
-                raise MotionFileError(f"{path}:{number}: {error}") from None
+                raise ValueError(f"{number}: {error}") from None
             words = words[split:]
     if not header.joints or header.open or header.pending is not None:
-        raise MotionFileError(f"{path}: the hierarchy is cut off: {len(header.open)} joints are still open")
+        raise ValueError(f" the hierarchy is cut off: {len(header.open)} joints are still open")
     if not any(joint.channels for joint in header.joints):
-        raise MotionFileError(f"{path}: no joint has CHANNELS, so there is nothing that moves")
+        raise ValueError(" no joint has CHANNELS, so there is nothing that moves")
     for joint in header.joints:
         if joint.end:
             base = header.joints[joint.parent].name + END
             joint.name = next(n for n in (base, *(f"{base}{i}" for i in range(2, 999))) if n not in header.names)
             header.names.add(joint.name)
-    return header.joints
+    return tuple(header.joints)
 
 
 def _header_line(header: _Header, words: list[str]) -> None:
