@@ -7,10 +7,11 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
+from motionloom.app.cli_bench import bench
 from motionloom.errors import MotionloomError
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 data = typer.Typer(help="Prepare datasets and look at what they hold.", no_args_is_help=True)
 app.add_typer(data, name="data")
+app.add_typer(bench, name="bench")
 
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
 _state = {"debug": False}
@@ -276,7 +278,7 @@ def _print_json(value: Any) -> None:
 def main() -> None:
     """Entry point: errors are one line on stderr; exit status 1, or 2 for wrong usage."""
     # A usage error; typer re-exports only this class of the family it carries.
-    wrong_usage = typer.BadParameter.__mro__[1]
+    wrong_usage: type[Exception] = cast(type[Exception], typer.BadParameter.__mro__[1])
     try:
         status = typer.main.get_command(app).main(prog_name="motionloom", standalone_mode=False)
     except wrong_usage as error:

@@ -30,7 +30,7 @@ OPTIONAL = frozenset(
 _AXES = {"X": (1.0, 0.0, 0.0), "Y": (0.0, 1.0, 0.0), "Z": (0.0, 0.0, 1.0)}
 _LEGS = ((1, 7), (2, 8))
 _UPRIGHT = 0.5
-"""Cosine of the largest angle between a leg and straight down in a rest pose that is taken for standing."""
+"""Cosine of the largest angle between a leg and straight down in a pose that is taken for standing."""
 
 Point = tuple[str, str, float]
 """First source joint, second source joint, share of the way to the second. The first also gives the rotation."""
@@ -53,7 +53,7 @@ class JointMap:
         marks: Source joints without which the map does not apply, whatever else fits: they tell families with
             the same joint names apart.
         vertical: Whether the rest pose of this family stands straight up in the file. If not, up is the direction
-            from pelvis to neck.
+            from pelvis to neck, and hands and feet count as those of a T-pose.
     """
 
     name: str
@@ -225,8 +225,14 @@ def reference_points(joint_map: JointMap, skeleton: Skeleton) -> Float[Tensor, "
 
 
 def stands(joint_map: JointMap, skeleton: Skeleton) -> bool:
-    """Whether the pose a map takes for the reference is one of a standing body: both legs below the trunk."""
+    """Whether the pose a map takes for the reference is one of a standing body: both legs below the trunk.
+
+    A rest pose may stand along any axis of its file; a T-pose that a map's axes describe stands along +Y, left at +X.
+    """
     points = reference_points(joint_map, skeleton)
     up = rot.normalize(points[16] + points[17] - points[1] - points[2])
+    left = rot.normalize(points[1] - points[2])
+    if joint_map.axes and min(float(up[1]), float(left[0])) < _UPRIGHT:
+        return False
     legs = [rot.normalize(points[ankle] - points[hip]) for hip, ankle in _LEGS]
     return all(float(leg @ up) < -_UPRIGHT for leg in legs)

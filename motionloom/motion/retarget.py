@@ -33,7 +33,7 @@ from motionloom.motion.skeleton import CANONICAL, LEG_LENGTH, Skeleton
 _ANKLES = (7, 8)
 _LEAVES = (10, 11, 20, 21)
 _CHEST, _NECK = 9, 12
-_SNAP = 0.9
+_SNAP = 0.97
 """Cosine of the largest angle between a rest pose's up direction and a world axis that is taken for it."""
 
 
@@ -122,7 +122,7 @@ def _rig(joint_map: JointMap, names: tuple[str, ...], parents: tuple[int, ...], 
             correction = corrections[parent]
         elif reference is not None and joint_map.bare(names[driver]) in joint_map.axes:
             correction = rot.conjugate(reference[driver])
-        elif joint in _LEAVES and parent in known:
+        elif joint in _LEAVES and parent in known and joint_map.vertical:
             # Hands and toes go on as forearm and foot do: where the arms hang at rest, the hands hang too.
             correction = corrections[parent]
         else:

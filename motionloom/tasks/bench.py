@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -305,7 +305,7 @@ def _clock() -> np.ndarray:
     return np.array([time.process_time() + spent.children_user + spent.children_system, time.perf_counter()])
 
 
-def _times(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, Any]:
+def _times(jobs: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Any]:
     """Time jobs one after the other; ``all`` is their sum within a run."""
     if repeats < 1:
         raise RequestError(f"{repeats} repeats; at least 1 is needed")

@@ -7,6 +7,7 @@ not have can be asked for.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -126,17 +127,39 @@ class MaskedTask:
         self.data = from_table(MaskedData, recipe.data, f"{recipe.name}: [data]")
         self.config = from_table(MaskedConfig, recipe.model, f"{recipe.name}: [model]")
         self.store = Store(store)
+        self.seed = recipe.train.seed
+        self.captions = caption_table(self.store)
+        self.center, self.scale = whitening(self.captions.features)
+        self.model: nn.Module = MaskedTransformer(self.config)
+
+    def _encode(self, split: str, offsets: int) -> list[Sequence]:
+        """Clips of a split as tokens of the recipe's tokenizer."""
         tokenizer = load_checkpoint(Path(self.data.tokenizer))
         assert isinstance(tokenizer.model, MotionTokenizer)
         stats = Stats(tokenizer.stats["mean"], tokenizer.stats["std"])
-        most = self.config.max_tokens
-        self.train = encode_clips(tokenizer.model, stats, FeatureSet(self.store, "train"), 4, most, recipe.train.seed)
-        self.val = encode_clips(tokenizer.model, stats, FeatureSet(self.store, "val"), 1, most, 0)
-        self.captions = caption_table(self.store)
-        self.center, self.scale = whitening(self.captions.features)
-        self.chances = draw_chances(self.train, self.data.power, self.data.shares)
-        self.choices = [self.captions.choices(item.clip, item.mirrored) for item in self.train]
-        self.model: nn.Module = MaskedTransformer(self.config)
+        return encode_clips(
+            tokenizer.model, stats, FeatureSet(self.store, split), offsets, self.config.max_tokens, self.seed
+        )
+
+    @cached_property
+    def train(self) -> list[Sequence]:
+        """The training sequences; encoded when first needed, for an export needs none."""
+        return self._encode("train", 4)
+
+    @cached_property
+    def chances(self) -> np.ndarray:
+        """Chance of each training sequence."""
+        return draw_chances(self.train, self.data.power, self.data.shares)
+
+    @cached_property
+    def choices(self) -> list[np.ndarray]:
+        """Rows of the captions of each training sequence."""
+        return [self.captions.choices(item.clip, item.mirrored) for item in self.train]
+
+    @cached_property
+    def val(self) -> list[Sequence]:
+        """The validation sequences."""
+        return self._encode("val", 1)
 
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Loss of one batch of sequences with random captions."""
@@ -191,10 +214,7 @@ class MaskedTask:
 
     def export(self, folder: Path, model: nn.Module, facts: Mapping[str, Any]) -> None:
         """Write the transformer with the whitening of its sentences."""
-        tokenizer = load_checkpoint(Path(self.data.tokenizer))
-        assert isinstance(tokenizer.model, MotionTokenizer)
-        stats = Stats(tokenizer.stats["mean"], tokenizer.stats["std"])
-        test = encode_clips(tokenizer.model, stats, FeatureSet(self.store, "test"), 1, self.config.max_tokens, 0)
+        test = self._encode("test", 1)
         with torch.no_grad():
             figures = self._held_out(model, test)
         data = {key: value for key, value in asdict(self.data).items() if key != "tokenizer"}

@@ -3,6 +3,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +35,12 @@ def test_every_clip_of_the_corpus_is_in_the_store(store):
 def test_a_stored_motion_is_the_one_that_went_in(store):
     clip = store.clips[3]
     wanted = walk(240, 3)
+    # The files have no spine2: its turn is not in them.
+    wanted.rotations[:, 6] = rot.identity(1)
     wanted = with_contacts(face_forward(on_floor(wanted.with_(
         rotations=wanted.rotations[1::2], root=wanted.root[1::2], fps=60.0
     ))))  # fmt: skip
     found = store.motion(clip)
-    # spine2 does not exist in the files, and its turn is passed to its neighbours; the limbs are exact.
     legs = [1, 2, 4, 5, 7, 8]
     assert float((found.positions - wanted.positions)[:, legs].norm(dim=-1).max()) < 5e-3
     assert torch.equal(found.contacts, wanted.contacts)
@@ -88,8 +90,8 @@ def test_a_jump_of_the_root_is_cut_out(tmp_path):
 
     motion = walk(600, 0)
     root = motion.root.clone()
-    root[100] = 0.0
-    save(as_cmu(motion.with_(root=root + torch.tensor([0.0, 0.0, 5.0]) * (torch.arange(600) != 100)[:, None])),
+    root[101] = 0.0
+    save(as_cmu(motion.with_(root=root + torch.tensor([0.0, 0.0, 5.0]) * (torch.arange(600) != 101)[:, None])),
          raw / "02" / "02_01.bvh")  # fmt: skip
     prepare({"cmu": raw}, tmp_path / "store", workers=1, progress=False)
     clip = Store(tmp_path / "store").clip("cmu/02_01")
@@ -134,7 +136,7 @@ def test_neighbouring_takes_of_one_action_share_a_split(tmp_path):
     for index in range(1, 41):
         (tmp_path / f"dataset-2_walk_normal_{index:03d}.bvh").touch()
     splits = [take.split for take in bandai.takes(tmp_path)]
-    changes = sum(a != b for a, b in zip(splits, splits[1:], strict=False))
+    changes = sum(a != b for a, b in pairwise(splits))
     assert changes == 2
     assert (splits.count("train"), splits.count("val"), splits.count("test")) == (36, 2, 2)
 

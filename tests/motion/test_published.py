@@ -54,7 +54,7 @@ def test_constants_cover_every_joint_once(layout):
 
 
 @layouts
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(frames=frames, seed=seeds)
 def test_positions_come_back(layout, frames, seed):
     positions = body_in(layout, make.motion(frames, seed, layout.fps))
@@ -74,6 +74,7 @@ def test_rotations_and_bones_give_the_same_positions():
 
 
 @layouts
+@settings(max_examples=8)
 @given(seed=seeds)
 def test_inverse_and_forward_kinematics_agree_on_bodies_of_fixed_bones(layout, seed):
     g = make.rotations(12, layout.joints, seed=seed)
@@ -90,7 +91,7 @@ def test_inverse_and_forward_kinematics_agree_on_bodies_of_fixed_bones(layout, s
 
 
 @layouts
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(seed=seeds, angle=st.floats(-3.0, 3.0))
 def test_features_do_not_know_place_and_heading(layout, seed, angle):
     motion = make.motion(20, seed, layout.fps)

@@ -16,7 +16,6 @@ ORDERS = [
 ]
 seeds = st.integers(0, 10_000)
 shapes = st.sampled_from([(), (5,), (2, 3), (2, 1, 4)])
-CLOSE = {"atol": 1e-9, "rtol": 0.0}
 
 
 def scipy(quaternion: torch.Tensor) -> Rotation:
@@ -31,6 +30,10 @@ def quaternions(count: int = 200, seed: int = 0) -> torch.Tensor:
     return rot.normalize(torch.cat((some, torch.tensor(corners + near, dtype=torch.float64))))
 
 
+def close(got: torch.Tensor, wanted: torch.Tensor) -> None:
+    torch.testing.assert_close(got, wanted, atol=1e-9, rtol=0.0)
+
+
 def same(a: torch.Tensor, b: torch.Tensor, degrees: float = 1e-4) -> None:
     assert make.degrees_apart(a, b) < degrees
 
@@ -42,7 +45,7 @@ def test_there_are_twelve_euler_orders():
 
 def test_matrices_are_those_of_scipy_and_lead_back():
     q = quaternions()
-    torch.testing.assert_close(rot.to_matrix(q), torch.from_numpy(scipy(q).as_matrix()), **CLOSE)
+    close(rot.to_matrix(q), torch.from_numpy(scipy(q).as_matrix()))
     back = rot.from_matrix(rot.to_matrix(q))
     assert (back[:, 0] >= 0).all()
     same(back, q)
@@ -70,10 +73,9 @@ def test_euler_angles_are_those_of_scipy_in_every_order(order):
     apart = torch.remainder(angles[:300] - wanted + math.pi, 2 * math.pi) - math.pi
     assert float(apart.abs().max()) < 1e-6
     raw = make.tensor(50, 3, seed=3, dtype=torch.float64)
-    torch.testing.assert_close(
+    close(
         rot.to_matrix(rot.from_euler(raw, order)),
         torch.from_numpy(Rotation.from_euler(order, raw.numpy()).as_matrix()),
-        **CLOSE,
     )
 
 
@@ -112,10 +114,10 @@ def test_wrong_numbers_of_angles_are_refused():
 def test_six_numbers_lead_back_and_need_not_be_orthonormal(form):
     matrix = rot.to_matrix(quaternions())
     six = rot.to_6d(matrix, form)
-    torch.testing.assert_close(rot.from_6d(six, form), matrix, **CLOSE)
+    close(rot.from_6d(six, form), matrix)
     # A longer first vector, and a second that leans towards it, span the same frame.
     leaning = torch.cat((3.0 * six[:, :3], 0.5 * six[:, 3:] + 0.2 * six[:, :3]), -1)
-    torch.testing.assert_close(rot.from_6d(leaning, form), matrix, **CLOSE)
+    close(rot.from_6d(leaning, form), matrix)
 
 
 def test_six_numbers_by_hand():

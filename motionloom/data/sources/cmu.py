@@ -13,6 +13,11 @@ from motionloom.data.sources import Take
 from motionloom.errors import DataError
 
 LICENCE = "CMU mocap (free for any use; credit mocap.cs.cmu.edu)"
+_BROKEN = {
+    "salsa_06": "the head is turned by more than 60 degrees in every frame",
+    "salsa_07": "the body turns upside down from the middle on",
+}
+"""Clips whose capture went wrong, found by looking at joint angles."""
 _PARTNER = 15
 """salsa_16..30 are the partners of salsa_01..15 in the same takes."""
 
@@ -39,6 +44,7 @@ def _take(folder: Path, row: dict[str, str]) -> Take:
     refuse = ""
     if row["description"].startswith("playground"):
         refuse = "hangs on props that are not in the data (playground)"
+    refuse = refuse or _BROKEN.get(clip, "")
     # Frame 0 of the BVH files is a T-pose, not motion.
     t_pose = row["format"] == "bvh"
     return Take(
