@@ -41,10 +41,9 @@ def main() -> None:
         for lengths in options.lengths
     }
     real = None
-    if options.store:
-        store = Store(options.store)
+    store = Store(options.store) if options.store else None
+    if store:
         real = {split: judge_store(store, split) for split in ("test", "train")}
-        real["store"] = store.digest
     for name, result in results.items():
         share = result["passed"] / result["of"]
         style = f"{result['style_passed']}/{result['style_of']}"
@@ -58,7 +57,7 @@ def main() -> None:
         print(f"{name}: {made}{found}")
     if options.out:
         with atomic_path(options.out) as temporary:
-            temporary.write_text(json.dumps({"engine": options.engine, **results, "real": real}, indent=1) + "\n")
+            temporary.write_text(json.dumps({"engine": options.engine, **results, "real": real, "store": store.digest if store else None}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,8 +22,6 @@ class TrainConfig:
 
     steps: int = 1000
     """Updates of the weights."""
-    stop: int = 0
-    """Leave the schedule after this update and ship what is there; 0 runs it to its end."""
     batch: int = 64
     """Items in an update, all processes together."""
     lr: float = 4e-4

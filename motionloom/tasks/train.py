@@ -147,9 +147,8 @@ def _fit(
     first = _resume(run, recipe, task.model, optimizer, average)
     chief = fabric.global_rank == 0
     log = _Log(run, tensorboard, first) if chief else None
-    end = min(config.stop or config.steps, config.steps)
-    last = end if last is None else min(last, end)
-    shown = tqdm(range(first, last), initial=first, total=end, desc=recipe.name, disable=not (progress and chief))
+    last = config.steps if last is None else min(last, config.steps)
+    shown = tqdm(range(first, last), initial=first, total=config.steps, desc=recipe.name, disable=not (progress and chief))
     for index in shown:
         task.model.train()
         torch.manual_seed(_mix(config.seed, index, fabric.global_rank))
@@ -173,7 +172,7 @@ def _fit(
             figures = {name: float(value.detach()) for name, value in terms.items()}
             shown.set_postfix({"loss": f"{figures['loss']:.3f}"})
             log.write(done, {**figures, "lr": rate})
-        if chief and (done % config.eval_every == 0 or done == end):
+        if chief and (done % config.eval_every == 0 or done == config.steps):
             with _averaged(task.model, average), torch.no_grad():
                 figures = {f"val/{name}": value for name, value in task.evaluate(task.model.eval()).items()}
             if log:
@@ -181,8 +180,8 @@ def _fit(
         if chief and (done % config.save_every == 0 or done == last):
             _save(run, recipe, done, task.model, optimizer, average)
         fabric.barrier()
-    if chief and last == end:
-        facts = {"recipe": recipe.name, "steps": end, "seed": config.seed, "batch": config.batch}
+    if chief and last == config.steps:
+        facts = {"recipe": recipe.name, "steps": config.steps, "seed": config.seed, "batch": config.batch}
         with _averaged(task.model, average):
             task.export(run / "model", task.model.eval(), facts)
 

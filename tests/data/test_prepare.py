@@ -43,6 +43,8 @@ def test_a_stored_motion_is_the_one_that_went_in(store):
     found = store.motion(clip)
     legs = [1, 2, 4, 5, 7, 8]
     assert float((found.positions - wanted.positions)[:, legs].norm(dim=-1).max()) < 5e-3
+    assert found.contacts is not None
+    assert wanted.contacts is not None
     assert torch.equal(found.contacts, wanted.contacts)
 
 

@@ -82,7 +82,8 @@ def test_two_processes_train_one_model(store, tmp_path):
     code = (
         "import sys; sys.path.insert(0, 'tests/tasks'); sys.path.insert(0, 'tests')\n"
         "if __name__ == '__main__':\n"
-        "    from pathlib import Path; from test_train import tokenizer_recipe; from motionloom.tasks.train import train\n"
+        "    from pathlib import Path; from test_train import tokenizer_recipe\n"
+        "    from motionloom.tasks.train import train\n"
         f"    train(tokenizer_recipe(steps=6), Path({str(store.path)!r}), Path({str(tmp_path)!r}), devices=2,"
         " accelerator='cpu', progress=False)"
     )
