@@ -57,7 +57,13 @@ def main() -> None:
         print(f"{name}: {made}{found}")
     if options.out:
         with atomic_path(options.out) as temporary:
-            temporary.write_text(json.dumps({"engine": options.engine, **results, "real": real, "store": store.digest if store else None}, indent=1) + "\n")
+            temporary.write_text(
+                json.dumps(
+                    {"engine": options.engine, **results, "real": real, "store": store.digest if store else None},
+                    indent=1,
+                )
+                + "\n"
+            )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Draw the README's picture: contact sheets of a few sentences, one below the other.
 
-    python runs/pictures.py docs/images/starter.png
-    python runs/pictures.py sheet.png --seed 5 "a person bows" "a man runs"
+python runs/pictures.py docs/images/starter.png [--seed 5] ["a person bows" ...]
 """
 
 import argparse

@@ -148,7 +148,9 @@ def _fit(
     chief = fabric.global_rank == 0
     log = _Log(run, tensorboard, first) if chief else None
     last = config.steps if last is None else min(last, config.steps)
-    shown = tqdm(range(first, last), initial=first, total=config.steps, desc=recipe.name, disable=not (progress and chief))
+    shown = tqdm(
+        range(first, last), initial=first, total=config.steps, desc=recipe.name, disable=not (progress and chief)
+    )
     for index in shown:
         task.model.train()
         torch.manual_seed(_mix(config.seed, index, fabric.global_rank))
