@@ -134,7 +134,7 @@ class Skeleton:
         return Skeleton(self.names, self.parents, self.offsets * factor)
 
 
-# name, parent, x, y, z [m]. Proportions: means over the 31-joint files of the CMU motion capture database
+# name, parent, x, y, z [m]. Proportions: near the means over the 31-joint files of the CMU motion capture database
 # (legs 0.84 m), made symmetric and put into a T-pose; `runs/measure_body.py` prints them.
 _CANONICAL = (
     ("pelvis", -1, 0.0, 0.930, 0.0),
