@@ -12,6 +12,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from motionloom.app.cli_bench import bench
+from motionloom.app.cli_clean import clean
 from motionloom.errors import MotionloomError
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 data = typer.Typer(help="Prepare datasets and look at what they hold.", no_args_is_help=True)
 app.add_typer(data, name="data")
 app.add_typer(bench, name="bench")
+app.command()(clean)
 
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
 _state = {"debug": False}
@@ -258,7 +260,9 @@ def models(json_: Json = False) -> None:
 @app.command("import")
 def import_(
     source: Annotated[Path, typer.Argument(help="Official checkpoint: .pth, .tar or .safetensors")],
-    kind: Annotated[str, typer.Option(help="What it is: tokenizer, masked, parts_tokenizer or parts_masked.")],
+    kind: Annotated[
+        str, typer.Option(help="What it is: tokenizer, masked, parts_tokenizer, parts_masked or evaluator.")
+    ],
     mean: Annotated[Path, typer.Option(help="Mean.npy the checkpoint was trained with.")],
     std: Annotated[Path, typer.Option(help="Std.npy the checkpoint was trained with.")],
     out: Annotated[Path, typer.Option(help="Folder to write; one sub-folder a model.")],

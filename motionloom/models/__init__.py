@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from motionloom.models.body_tokenizer import BodyTokenizer
+from motionloom.models.evaluator import Evaluator
 from motionloom.models.length import LengthPredictor
 from motionloom.models.masked import MaskedTransformer
 from motionloom.models.parts import PartsTokenizer, PartsTransformer
@@ -9,8 +11,10 @@ from motionloom.models.tokenizer import MotionTokenizer
 
 MODELS: dict[str, type[nn.Module]] = {
     "tokenizer": MotionTokenizer,
+    "body_tokenizer": BodyTokenizer,
     "masked": MaskedTransformer,
     "length": LengthPredictor,
     "parts_tokenizer": PartsTokenizer,
     "parts_masked": PartsTransformer,
+    "evaluator": Evaluator,
 }

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from motionloom.errors import CheckpointError, MotionloomError
 from motionloom.models import MODELS
 from motionloom.models.official import (
+    evaluator_from_official,
     masked_from_official,
     parts_masked_from_official,
     parts_tokenizer_from_official,
@@ -224,7 +225,11 @@ def _read_tensors(path: Path, map_location: str | torch.device) -> dict[str, Ten
         raise CheckpointError(f"{path} cannot be read: {error}") from None
 
 
-OfficialKind = Literal["tokenizer", "masked", "parts_tokenizer", "parts_masked"]
+OfficialKind = Literal["tokenizer", "masked", "parts_tokenizer", "parts_masked", "evaluator"]
+
+
+_EVALUATOR_PARTS = ("movement_encoder", "text_encoder", "motion_encoder")
+"""State dicts in the evaluator's file; what else is there (optimisers, an epoch) only training needs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,7 +255,7 @@ def import_official(
     dilation_growth: int = 3,
     heads: int | None = None,
 ) -> Official:
-    """Read an official checkpoint (MMM; tokenizers also of T2M-GPT and MotionGPT).
+    """Read an official checkpoint (MMM; tokenizers also of T2M-GPT and MotionGPT; the text-to-motion evaluator).
 
     Args:
         path: ``.pth``, ``.tar`` or ``.ckpt`` (read as plain tensors only), or ``.safetensors``.
@@ -277,7 +282,9 @@ def import_official(
         states[kind] = read(state, heads)
         state = split_tokenizer(state)
     options = activation, norm, dilation_growth
-    if kind in ("masked", "tokenizer"):
+    if kind == "evaluator":
+        states["evaluator"] = config, _ = evaluator_from_official(state)
+    elif kind in ("masked", "tokenizer"):
         states["tokenizer"] = config, _ = tokenizer_from_official(state, *options)
     else:
         states["parts_tokenizer"] = config, _ = parts_tokenizer_from_official(
@@ -285,7 +292,7 @@ def import_official(
         )
     if {len(value) for value in stats.values()} != {config.features}:
         raise CheckpointError(
-            f"{mean} and {std} have {[len(value) for value in stats.values()]} numbers, the tokenizer"
+            f"{mean} and {std} have {[len(value) for value in stats.values()]} numbers, the model"
             f" {config.features} features: these are the statistics of another data set"
         )
     models = {}
@@ -316,6 +323,8 @@ def _official_state(path: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and key in content:
             content = content[key]
             break
+    if isinstance(content, dict) and all(isinstance(content.get(part), dict) for part in _EVALUATOR_PARTS):
+        content = {f"{part}.{key}": value for part in _EVALUATOR_PARTS for key, value in content[part].items()}
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(f"{path} has no state dict under 'net', 'trans' or 'state_dict'")
     state = {key.removeprefix("module."): value for key, value in content.items()}

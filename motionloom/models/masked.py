@@ -2,7 +2,8 @@
 
 One class holds MMM's published network and ours; they differ by config values. How it is trained is in
 ``masked_training.py``, how it is sampled in ``masked_sampling.py``. Shapes: ``B`` items, ``N`` token slots,
-``K`` codes, ``E`` sentence size, ``M`` words, ``F`` word size, ``W`` channels.
+``P`` body parts (an axis that a model with one code a slot does not have), ``K`` codes, ``E`` sentence size, ``M``
+words, ``F`` word size, ``W`` channels.
 
 Source: MMM (arXiv 2312.03596), sections 3.2 and 3.3. Parity: ``tests/parity/test_mmm_masked.py``.
 """
@@ -26,8 +27,10 @@ class MaskedConfig:
 
     codes: int = 512
     """Motion codes, K. Behind them come three special ids: end, pad, mask."""
+    parts: int = 1
+    """Codes in a slot: one for the whole body, or one for each of its parts (ours; ids then have a last axis P)."""
     max_tokens: int = 49
-    """Longest motion in tokens."""
+    """Longest motion in slots."""
     width: int = 192
     """Channels, W."""
     heads: int = 4
@@ -63,6 +66,10 @@ class MaskedConfig:
             raise RequestError(f"width {self.width} is not divisible by {self.heads} heads")
         if min(self.codes, self.max_tokens, self.layers, self.mlp_ratio) < 1 or self.word_layers < 0:
             raise RequestError("codes, max_tokens, layers and mlp_ratio must be at least 1, word_layers at least 0")
+        if self.parts < 1 or (self.parts > 1 and (self.embedding == "codebook" or self.end_token)):
+            raise RequestError(
+                f"parts is {self.parts}; it must be at least 1, and more need embedding='learned' and no end token"
+            )
         if not 0 <= self.dropout < 1:
             raise RequestError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
 
@@ -129,6 +136,11 @@ class MaskedTransformer(nn.Module):
         return cls(MaskedConfig(codes=32, max_tokens=12, width=32, layers=2, sentence_dim=16, word_dim=12))
 
     @classmethod
+    def tiny_parts(cls) -> "MaskedTransformer":
+        """Make a very small model for tests whose slots hold a code for each of four body parts."""
+        return cls(MaskedConfig(codes=32, parts=4, max_tokens=12, width=32, layers=2, sentence_dim=16, word_dim=12))
+
+    @classmethod
     def tiny_published(cls) -> "MaskedTransformer":
         """Make a very small model of the published form for tests."""
         return cls(
@@ -141,13 +153,13 @@ class MaskedTransformer(nn.Module):
 
     def forward(
         self,
-        ids: Int[Tensor, "B N"],
+        ids: Int[Tensor, "B N *parts"],
         valid: Bool[Tensor, "B N"],
         sentence: Float[Tensor, "B E"],
         words: Float[Tensor, "B M F"],
         words_valid: Bool[Tensor, "B M"] | None = None,
         no_text: Bool[Tensor, "B"] | None = None,
-    ) -> Float[Tensor, "B N K"]:
+    ) -> Float[Tensor, "B N *parts K"]:
         """Compute the logits of every slot.
 
         Args:
@@ -172,11 +184,11 @@ class MaskedTransformer(nn.Module):
 
     def logits(
         self,
-        ids: Int[Tensor, "B N"],
+        ids: Int[Tensor, "B N *parts"],
         valid: Bool[Tensor, "B N"],
         text: TextMemory,
         see_sentence: bool = True,
-    ) -> Float[Tensor, "B N K"]:
+    ) -> Float[Tensor, "B N *parts K"]:
         """Compute the logits of every slot for texts that are read already.
 
         Args:
@@ -185,11 +197,12 @@ class MaskedTransformer(nn.Module):
             text: From ``read_text``, in the same order of items.
             see_sentence: Whether tokens may attend to the sentence (its slot stays).
         """
-        return self.trunk(self.embedding(ids), valid, text, see_sentence)[:, 1:]
+        logits = self.trunk(self.embedding(ids), valid, text, see_sentence)[:, 1:]
+        return logits if self.config.parts == 1 else logits.unflatten(2, (self.config.parts, self.config.codes))
 
 
 class Trunk(nn.Module):
-    """Everything between token vectors and logits; slot 0 of the output is the sentence's."""
+    """Everything between token vectors and logits; slot 0 of the output is the sentence's, parts stand in a row."""
 
     lengths: nn.Embedding
     positions: Tensor
@@ -214,7 +227,7 @@ class Trunk(nn.Module):
         with_self = [Block(*sizes, to_self=True, to_words=config.word_layers == 0) for _ in range(config.layers)]
         self.blocks = nn.ModuleList(words_only + with_self)
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, config.codes, bias=False)
+        self.head = nn.Linear(width, config.parts * config.codes, bias=False)
 
     def read_text(
         self,
@@ -250,7 +263,7 @@ class Trunk(nn.Module):
         valid: Bool[Tensor, "B N"],
         text: TextMemory,
         see_sentence: bool = True,
-    ) -> Float[Tensor, "B N1 K"]:
+    ) -> Float[Tensor, "B N1 PK"]:
         """Compute logits of the sentence's slot and the N token slots."""
         tokens = x.shape[1]
         if tokens > self.config.slots:
@@ -271,15 +284,19 @@ class Trunk(nn.Module):
 
 
 class TableEmbedding(nn.Module):
-    """Token vectors from a learned table of motion codes and special ids."""
+    """Token vectors from a learned table of motion codes and special ids; those of a slot's parts add up."""
 
     def __init__(self, config: MaskedConfig) -> None:
         super().__init__()
-        self.table = nn.Embedding(config.codes + 3, config.width)
+        self.parts, self.size = config.parts, config.codes + 3
+        self.table = nn.Embedding(self.parts * self.size, config.width)
 
-    def forward(self, ids: Int[Tensor, "B N"]) -> Float[Tensor, "B N W"]:
+    def forward(self, ids: Int[Tensor, "B N *parts"]) -> Float[Tensor, "B N W"]:
         """Look token vectors up."""
-        return self.table(ids)
+        if self.parts == 1:
+            return self.table(ids)
+        first = torch.arange(self.parts, device=ids.device) * self.size
+        return self.table(ids + first).sum(2)
 
 
 class CodebookEmbedding(nn.Module):

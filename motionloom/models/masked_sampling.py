@@ -32,13 +32,13 @@ def sample(
     temperature: float = 1.0,
     guidance: float = 1.5,
     order_noise: float = 4.0,
-    known: Int[Tensor, "B S"] | None = None,
+    known: Int[Tensor, "B S *parts"] | None = None,
     no_text: Bool[Tensor, "B"] | None = None,
-) -> Int[Tensor, "B N"]:
+) -> Int[Tensor, "B N *parts"]:
     """Fill in motion tokens, a few per step, the model's surest (plus noise) first: our sampler.
 
     An item's noise comes from its own seed and is drawn at its own length, so that its tokens depend neither
-    on the batch nor on its place there.
+    on the batch nor on its place there. With body parts, each part of a slot is a token of its own.
 
     Args:
         model: In eval mode, of our form (no end token).
@@ -73,7 +73,10 @@ def sample(
         )
     slots = int(lengths.max())
     empty, valid = layout(config, lengths, slots)
-    ids = empty if known is None else _with_known(config, empty, known[:, :slots])
+    # Tokens stand in a row (slot, part); the network gets them back in its own shape.
+    shape = empty.shape if config.parts == 1 else (*empty.shape, config.parts)
+    empty = empty.repeat_interleave(config.parts, dim=1)
+    ids = empty if known is None else _with_known(config, empty, known[:, :slots].flatten(1))
     hidden = ids == config.mask_id
     to_fill = hidden.sum(1)
     if guidance == 1:
@@ -82,21 +85,24 @@ def sample(
         dropped = torch.zeros_like(lengths, dtype=torch.bool) if no_text is None else no_text
         both = [torch.cat((x, x)) for x in (sentence, words, words_valid)]
         text = model.read_text(both[0], both[1], both[2], torch.cat((dropped, torch.ones_like(dropped))))
+        valid = valid.repeat(2, 1)
     streams = [torch.Generator().manual_seed(seed) for seed in seeds]
     for step in range(1, steps + 1):
+        seen = ids.view(shape)
         if guidance == 1:
-            logits = model.logits(ids, valid, text).double()
+            logits = model.logits(seen, valid, text)
         else:
-            given, free = model.logits(ids.repeat(2, 1), valid.repeat(2, 1), text).double().chunk(2)
+            given, free = model.logits(torch.cat((seen, seen)), valid, text).chunk(2)
             logits = free + guidance * (given - free)
-        token_noise, slot_noise = _noise(streams, lengths, slots, config.codes, logits.device)
+        logits = logits.float().reshape(*ids.shape, config.codes)
+        token_noise, order_draw = _noise(streams, lengths * config.parts, ids.shape[1], config.codes, logits.device)
         if temperature > 0:
             logits = logits / temperature
             choice = (logits + token_noise).argmax(2)
         else:
             choice = logits.argmax(2)
         sure = F.log_softmax(logits, dim=2).gather(2, choice[..., None])[..., 0]
-        sure = slot_noise if math.isinf(order_noise) else sure + order_noise * slot_noise
+        sure = order_draw if math.isinf(order_noise) else sure + order_noise * order_draw
         # Settle the surest hidden tokens and leave the schedule's share hidden; none at the last step.
         left = (to_fill * math.cos(0.5 * math.pi * step / steps) + 1e-9).floor().long()
         count = hidden.sum(1) - (left if step < steps else 0)
@@ -105,18 +111,18 @@ def sample(
         settled = hidden & (rank < count[:, None])
         ids = torch.where(settled, choice, ids)
         hidden = hidden & ~settled
-    return ids.masked_fill(~valid, -1)
+    return ids.masked_fill(empty == config.pad_id, -1).view(shape)
 
 
 def _noise(
-    streams: list[torch.Generator], lengths: Int[Tensor, "B"], slots: int, codes: int, device: torch.device
-) -> tuple[Float[Tensor, "B slots K"], Float[Tensor, "B slots"]]:
+    streams: list[torch.Generator], lengths: Int[Tensor, "B"], tokens: int, codes: int, device: torch.device
+) -> tuple[Float[Tensor, "B tokens K"], Float[Tensor, "B tokens"]]:
     """Draw Gumbel noise for tokens and for their order, each item from its own stream at its own length."""
-    noise = torch.zeros(len(streams), slots, codes + 1, dtype=torch.float64)
-    for row, stream, length in zip(noise, streams, lengths.tolist(), strict=True):
-        uniform = torch.rand(length, codes + 1, generator=stream, dtype=torch.float64)
-        row[:length] = -torch.log(-torch.log(uniform.clamp(min=1e-300)))
-    noise = noise.to(device)
+    # An exponential draw is never zero, so its logarithm is finite.
+    draws = torch.ones(len(streams), tokens, codes + 1)
+    for row, stream, length in zip(draws, streams, lengths.tolist(), strict=True):
+        row[:length].exponential_(generator=stream)
+    noise = -torch.log(draws.to(device))
     return noise[..., :-1], noise[..., -1]
 
 

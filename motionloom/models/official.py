@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from motionloom.errors import CheckpointError
+from motionloom.models.evaluator import EvaluatorConfig
 from motionloom.models.masked import MaskedConfig
 from motionloom.models.parts import PartsTokenizerConfig
 from motionloom.models.tokenizer import Activation, Norm, TokenizerConfig
@@ -198,6 +199,52 @@ def parts_masked_from_official(
     config, renamed = _trunk_from_official(state, heads, code_dim=2 * codes["upper"].shape[1])
     renamed |= {f"embedding.{key}": value for key, value in _embedding_from_official(state).items()}
     return config, renamed | {f"embedding.{half}": value for half, value in codes.items()}
+
+
+def evaluator_from_official(state: dict[str, Tensor]) -> tuple[EvaluatorConfig, dict[str, Tensor]]:
+    """Turn the official text-to-motion evaluator into ours.
+
+    Args:
+        state: The three official state dicts in one, each with its name in front (``movement_encoder.`` ...).
+
+    Raises:
+        CheckpointError: Keys are missing or unknown.
+    """
+    try:
+        config = EvaluatorConfig(
+            features=state["movement_encoder.main.0.weight"].shape[1] + 4,
+            movement_width=state["movement_encoder.main.0.weight"].shape[0],
+            movement_dim=state["movement_encoder.main.3.weight"].shape[0],
+            motion_width=state["motion_encoder.input_emb.weight"].shape[0],
+            text_width=state["text_encoder.input_emb.weight"].shape[0],
+            embedding=state["motion_encoder.output_net.3.weight"].shape[0],
+            word_dim=state["text_encoder.input_emb.weight"].shape[1],
+            tags=state["text_encoder.pos_emb.weight"].shape[1],
+        )
+    except KeyError as missing:
+        raise CheckpointError(f"this is no official text-to-motion evaluator: it has no {missing}") from None
+    modules = {
+        "movement_encoder.main.0": "movement.first",
+        "movement_encoder.main.3": "movement.second",
+        "movement_encoder.out_net": "movement.out",
+        "text_encoder.pos_emb": "tag",
+    }
+    for part in ("motion", "text"):
+        modules |= {f"{part}_encoder.gru": f"{part}.gru", f"{part}_encoder.input_emb": f"{part}.embed"}
+        modules |= {f"{part}_encoder.output_net.{layer}": f"{part}.head.{layer}" for layer in (0, 1, 3)}
+    starts = {f"{part}_encoder.hidden": f"{part}.start" for part in ("motion", "text")}
+    renamed, unknown = {}, []
+    for key, value in state.items():
+        module, _, leaf = key.rpartition(".")
+        if key in starts:
+            renamed[starts[key]] = value
+        elif module in modules:
+            renamed[f"{modules[module]}.{leaf}"] = value
+        else:
+            unknown.append(key)
+    if unknown:
+        raise CheckpointError(f"unknown keys in the official evaluator: {', '.join(sorted(unknown))}")
+    return config, renamed
 
 
 def split_tokenizer(state: dict[str, Tensor]) -> dict[str, Tensor]:

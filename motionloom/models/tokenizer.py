@@ -151,7 +151,7 @@ class MotionTokenizer(nn.Module):
             ids = self.quantizer.nearest(flat).view(latents.shape[:2])
         if lengths is None:
             return ids
-        valid = _mask(lengths // self.frames_per_token, ids.shape[1])
+        valid = length_mask(lengths // self.frames_per_token, ids.shape[1])
         return ids.masked_fill(~valid, -1)
 
     def decode(self, ids: Int[Tensor, "B N"], lengths: Int[Tensor, "B"] | None = None) -> Float[Tensor, "B T D"]:
@@ -166,8 +166,8 @@ class MotionTokenizer(nn.Module):
             RequestError: An id within a clip's length is no code.
         """
         if lengths is not None:
-            _check_lengths(lengths, ids.shape[1], "tokens")
-            ids = ids.masked_fill(~_mask(lengths, ids.shape[1]), 0)
+            check_lengths(lengths, ids.shape[1], "tokens")
+            ids = ids.masked_fill(~length_mask(lengths, ids.shape[1]), 0)
         return self.decode_vectors(self.quantizer.lookup(ids), lengths)
 
     def latents(
@@ -186,15 +186,15 @@ class MotionTokenizer(nn.Module):
                 f"a clip has {shortest} frames; a token needs {self.frames_per_token}: give a longer clip"
             )
         if lengths is not None:
-            _check_lengths(lengths, frames, "frames")
-        mask = None if lengths is None else _mask(lengths, frames)
+            check_lengths(lengths, frames, "frames")
+        mask = None if lengths is None else length_mask(lengths, frames)
         return self.encoder(features.transpose(1, 2), mask).transpose(1, 2)
 
     def decode_vectors(
         self, vectors: Float[Tensor, "B N C"], lengths: Int[Tensor, "B"] | None = None
     ) -> Float[Tensor, "B T D"]:
         """Run the decoder alone, on code vectors."""
-        mask = None if lengths is None else _mask(lengths, vectors.shape[1])
+        mask = None if lengths is None else length_mask(lengths, vectors.shape[1])
         return self.decoder(vectors.transpose(1, 2), mask).transpose(1, 2)
 
 
@@ -243,7 +243,7 @@ class _Down(nn.Module):
     def forward(self, x: Float[Tensor, "B W T"], mask: Mask) -> tuple[Float[Tensor, "B W T2"], Mask2]:
         x = self.conv(_cut(x, mask))
         if mask is not None:
-            mask = _mask(mask.sum(1) // 2, x.shape[2])
+            mask = length_mask(mask.sum(1) // 2, x.shape[2])
         for block in self.blocks:
             x = block(x, mask)
         return x, mask
@@ -313,7 +313,8 @@ class _Norm(nn.Module):
         return normal * self.layer.weight[:, None] + self.layer.bias[:, None]
 
 
-def _mask(lengths: Int[Tensor, "B"], size: int) -> Bool[Tensor, "B size"]:
+def length_mask(lengths: Int[Tensor, "B"], size: int) -> Bool[Tensor, "B size"]:
+    """Which of ``size`` places lie within each length."""
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
@@ -322,7 +323,12 @@ def _cut(x: Float[Tensor, "B W T"], mask: Mask) -> Float[Tensor, "B W T"]:
     return x if mask is None else x.masked_fill(~mask[:, None, :], 0.0)
 
 
-def _check_lengths(lengths: Int[Tensor, "B"], size: int, unit: str) -> None:
+def check_lengths(lengths: Int[Tensor, "B"], size: int, unit: str) -> None:
+    """Refuse lengths that do not fit a batch.
+
+    Raises:
+        RequestError: A length is below 1 or above ``size``.
+    """
     if int(lengths.min()) < 1 or int(lengths.max()) > size:
         raise RequestError(
             f"lengths run from {int(lengths.min())} to {int(lengths.max())} {unit}; the batch holds 1..{size}"

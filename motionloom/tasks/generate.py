@@ -12,6 +12,7 @@ from torch import Tensor
 from motionloom.conditions.text import MiniLM, TextFeatures, minilm
 from motionloom.data.loader import Stats
 from motionloom.errors import CheckpointError, RequestError
+from motionloom.models.body_tokenizer import PARTS, BodyTokenizer
 from motionloom.models.checkpoint import Checkpoint, load_checkpoint
 from motionloom.models.length import LengthPredictor
 from motionloom.models.masked import MaskedTransformer
@@ -62,15 +63,16 @@ class MMM:
         self.checkpoints: dict[str, Checkpoint] = {name: load_checkpoint(folder / name) for name in _MODELS}
         tokenizer, masked, length = (self.checkpoints[name].model for name in _MODELS)
         if not (
-            isinstance(tokenizer, MotionTokenizer)
+            isinstance(tokenizer, MotionTokenizer | BodyTokenizer)
             and isinstance(masked, MaskedTransformer)
             and isinstance(length, LengthPredictor)
         ):
             raise CheckpointError(f"{folder}: tokenizer, masked and length must hold models of those kinds")
-        if tokenizer.config.codes != masked.config.codes:
+        parts = len(PARTS) if isinstance(tokenizer, BodyTokenizer) else 1
+        if (tokenizer.config.codes, parts) != (masked.config.codes, masked.config.parts):
             raise CheckpointError(
-                f"{folder}: the tokenizer has {tokenizer.config.codes} codes, the transformer"
-                f" {masked.config.codes}; they were not trained together"
+                f"{folder}: the tokenizer has {parts} x {tokenizer.config.codes} codes, the transformer"
+                f" {masked.config.parts} x {masked.config.codes}; they were not trained together"
             )
         self.tokenizer, self.masked, self.length = tokenizer, masked, length
         self.stats = Stats(self.checkpoints["tokenizer"].stats["mean"], self.checkpoints["tokenizer"].stats["std"])

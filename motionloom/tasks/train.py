@@ -72,6 +72,7 @@ def kinds() -> dict[str, Callable[[Recipe, Path], Task]]:
 
     return {
         "tokenizer": train_tokenizer.task,
+        "body_tokenizer": train_tokenizer.task,
         "masked": train_masked.task,
         "length": train_length.task,
     }

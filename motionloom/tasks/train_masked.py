@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from motionloom.data.loader import FeatureSet, Stats, held
 from motionloom.data.store import Clip, Store
+from motionloom.models.body_tokenizer import BodyTokenizer
 from motionloom.models.checkpoint import load_checkpoint, save_checkpoint
 from motionloom.models.masked import MaskedConfig, MaskedTransformer
 from motionloom.models.masked_training import corrupt, masked_loss, training_loss
@@ -49,6 +50,8 @@ class MaskedData:
     """Chance that a gesture in place comes with a pause before or after it."""
     drop_text: float = 0.1
     """Chance that the text is hidden, for guidance."""
+    label_smoothing: float = 0.0
+    """Of the cross entropy; what it takes from the right codes comes out as random codes when sampling."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,13 @@ class Sequence:
 
 @torch.no_grad()
 def encode_clips(
-    model: MotionTokenizer, stats: Stats, clips: FeatureSet, offsets: int, most: int, seed: int, mirrors: bool = True
+    model: MotionTokenizer | BodyTokenizer,
+    stats: Stats,
+    clips: FeatureSet,
+    offsets: int,
+    most: int,
+    seed: int,
+    mirrors: bool = True,
 ) -> list[Sequence]:
     """Every clip as tokens; clips longer than ``most`` tokens as overlapping windows.
 
@@ -109,7 +118,7 @@ def encode_clips(
     return found
 
 
-def _tokens(model: MotionTokenizer, stats: Stats, pieces: list[Tensor]) -> tuple[np.ndarray, ...]:
+def _tokens(model: MotionTokenizer | BodyTokenizer, stats: Stats, pieces: list[Tensor]) -> tuple[np.ndarray, ...]:
     """Token ids of several pieces in one pass; each as if alone."""
     per = model.frames_per_token
     lengths = torch.tensor([len(piece) // per * per for piece in pieces])
@@ -135,7 +144,7 @@ class MaskedTask:
     def _encode(self, split: str, offsets: int) -> list[Sequence]:
         """Clips of a split as tokens of the recipe's tokenizer."""
         tokenizer = load_checkpoint(Path(self.data.tokenizer))
-        assert isinstance(tokenizer.model, MotionTokenizer)
+        assert isinstance(tokenizer.model, MotionTokenizer | BodyTokenizer)
         stats = Stats(tokenizer.stats["mean"], tokenizer.stats["std"])
         return encode_clips(
             tokenizer.model, stats, FeatureSet(self.store, split), offsets, self.config.max_tokens, self.seed
@@ -176,7 +185,7 @@ class MaskedTask:
             target, lengths = pad([sequences[row] for row in rows])
             chosen = torch.from_numpy(rows)
             part = model, self.config, target, lengths, sentence[chosen], texts.words[chosen], texts.valid[chosen]
-            losses.append(training_loss(*part, generator, self.data.drop_text))
+            losses.append(training_loss(*part, generator, self.data.drop_text, self.data.label_smoothing))
             sizes.append(float(lengths.sum()))
         # Each part's loss is a mean over its tokens; the whole is the mean over all.
         share = torch.tensor(sizes) / sum(sizes)
@@ -232,7 +241,7 @@ class MaskedTask:
 def pad(sequences: list[np.ndarray]) -> tuple[Tensor, Tensor]:
     """Token sequences as one array, zeros behind the ends, and their lengths."""
     lengths = torch.tensor([len(tokens) for tokens in sequences])
-    padded = torch.zeros(len(sequences), int(lengths.max()), dtype=torch.long)
+    padded = torch.zeros(len(sequences), int(lengths.max()), *sequences[0].shape[1:], dtype=torch.long)
     for row, tokens in enumerate(sequences):
         padded[row, : len(tokens)] = torch.from_numpy(tokens.astype(np.int64))
     return padded, lengths

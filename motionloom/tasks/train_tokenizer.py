@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from motionloom.data.loader import FeatureSet, Stats
 from motionloom.data.store import Store
 from motionloom.metrics.pose import rotation_error
+from motionloom.models.body_tokenizer import BodyTokenizer, BodyTokenizerConfig
 from motionloom.models.checkpoint import save_checkpoint
 from motionloom.models.tokenizer import MotionTokenizer, TokenizerConfig, TokenizerOutput
 from motionloom.motion import rotations as rot
@@ -63,6 +64,8 @@ class TokenizerLoss:
     """Joints posed by the decoded rotations."""
     posed_steps: float = 1.0
     """Their steps from frame to frame."""
+    feet: float = 1.0
+    """Steps of ankles and toes over the ground: what shows as sliding."""
     drift: float = 0.4
     """Root path and heading summed up over the window."""
     commitment: float = 0.02
@@ -85,6 +88,16 @@ def posed_joints(features: Float[Tensor, "B T 263"]) -> Float[Tensor, "B T 18 3"
     return torch.stack([position[joint] for joint in range(4, 22)], dim=-2)
 
 
+def ground_feet(
+    features: Float[Tensor, "B T 263"], heading: Float[Tensor, "B T"], path: Float[Tensor, "B T 3"]
+) -> Float[Tensor, "B T1 4 3"]:
+    """Steps of ankles and toes in the world from frame to frame [m], posed by the 6D rotations."""
+    posed = posed_joints(features)[..., [3, 4, 6, 7], :]
+    world = rot.rotate(rot.about("Y", heading)[..., None, :].expand(*posed.shape[:-1], 4), posed)
+    places = world + path[..., None, :] * torch.tensor([1.0, 0.0, 1.0]).to(path)
+    return places[:, 1:] - places[:, :-1]
+
+
 class TokenizerTask:
     """A tokenizer in the training loop."""
 
@@ -96,9 +109,15 @@ class TokenizerTask:
         self.held_out = FeatureSet(self.store, "val", self.data.fps)
         self.chances = self.windows.weights(self.data.power) if self.data.power else None
         self.stats = self.windows.stats()
-        model = MotionTokenizer(from_table(TokenizerConfig, recipe.model, f"{recipe.name}: [model]"))
+        where = f"{recipe.name}: [model]"
+        if recipe.kind == "body_tokenizer":
+            model = BodyTokenizer(from_table(BodyTokenizerConfig, recipe.model, where))
+            model.std.copy_(self.stats.std)
+        else:
+            model = MotionTokenizer(from_table(TokenizerConfig, recipe.model, where))
         if self.data.decoder_only:
-            model.encoder.requires_grad_(False)
+            for name, weight in model.named_parameters():
+                weight.requires_grad_(name.startswith("decoder."))
         self.model: nn.Module = model
 
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
@@ -114,7 +133,7 @@ class TokenizerTask:
 
     def _decoded(self, model: nn.Module, wanted: Tensor) -> TokenizerOutput:
         """One pass in which only the decoder learns."""
-        assert isinstance(model, MotionTokenizer)
+        assert isinstance(model, MotionTokenizer | BodyTokenizer)
         with torch.no_grad():
             ids = model.encode(wanted)
         none = wanted.new_zeros(())
@@ -138,18 +157,20 @@ class TokenizerTask:
         heading_truth, path_truth = root_path(truth)
         # A wrong heading carries the whole way off: a radian is worth a metre here.
         terms["drift"] = ((path - path_truth).abs().mean() + (heading - heading_truth).abs().mean()) / spread
+        feet, feet_truth = ground_feet(restored, heading, path), ground_feet(truth, heading_truth, path_truth)
+        terms["feet"] = ((feet - feet_truth).abs().mean()) / spread
         terms["commitment"] = output.commitment
         loss = sum(getattr(weights, name) * value for name, value in terms.items())
         return {"loss": torch.as_tensor(loss), **terms, "perplexity": output.perplexity}
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Reconstruction of the validation clips."""
-        assert isinstance(model, MotionTokenizer)
+        assert isinstance(model, MotionTokenizer | BodyTokenizer)
         return reconstruction(model, self.stats, self.held_out)
 
     def export(self, folder: Path, model: nn.Module, facts: Mapping[str, Any]) -> None:
         """Write the tokenizer with its statistics and held-out figures."""
-        assert isinstance(model, MotionTokenizer)
+        assert isinstance(model, MotionTokenizer | BodyTokenizer)
         figures = reconstruction(model, self.stats, FeatureSet(self.store, "test", self.data.fps))
         save_checkpoint(
             folder,
@@ -168,7 +189,9 @@ def task(recipe: Recipe, store: Path) -> TokenizerTask:
 
 
 @torch.no_grad()
-def reconstruction(model: MotionTokenizer, stats: Stats, clips: FeatureSet, most: int = 196) -> dict[str, float]:
+def reconstruction(
+    model: MotionTokenizer | BodyTokenizer, stats: Stats, clips: FeatureSet, most: int = 196
+) -> dict[str, float]:
     """What is lost when clips go through the tokenizer, each alone and at most ``most`` frames of it.
 
     196 frames (9.8 s) are the longest piece the engines make; drift grows with length, so a length must be said.

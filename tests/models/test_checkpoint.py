@@ -112,7 +112,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path):
     with pytest.raises(CheckpointError, match=r"has format 2, this package reads 1: install motionloom 9\.1"):
         load_checkpoint(folder)
     change(folder, format=1, kind="poem")
-    with pytest.raises(CheckpointError, match="holds a 'poem'; this package knows tokenizer, masked"):
+    with pytest.raises(CheckpointError, match="holds a 'poem'; this package knows tokenizer, body_tokenizer, masked"):
         load_checkpoint(folder)
     change(folder, kind="length", config=good["config"] | {"depth": 3})
     with pytest.raises(CheckpointError, match=r"other fields than LengthConfig: missing \[\], unknown \['depth'\]"):

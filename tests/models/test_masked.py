@@ -25,10 +25,12 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def model(seed: int = 0, published: bool = False) -> MaskedTransformer:
+def model(seed: int = 0, published: bool = False, parts: bool = False) -> MaskedTransformer:
     """A tiny model whose weights are large enough that its opinions differ."""
     torch.manual_seed(seed)
-    network = MaskedTransformer.tiny_published() if published else MaskedTransformer.tiny()
+    network = MaskedTransformer.tiny_parts() if parts else MaskedTransformer.tiny()
+    if published:
+        network = MaskedTransformer.tiny_published()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.15 * torch.randn_like(parameter))
@@ -77,11 +79,12 @@ def test_dropped_text_leaves_no_trace():
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("guidance", [1.0, 1.5])
-def test_an_item_alone_equals_the_item_at_any_place_of_a_batch(seed: int, guidance: float):
-    network = model(seed)
+@pytest.mark.parametrize("parts", [False, True])
+def test_an_item_alone_equals_the_item_at_any_place_of_a_batch(seed: int, guidance: float, parts: bool):
+    network = model(seed, parts=parts)
     sentence, words, words_valid = texts(8, seed)
     seeds = [1000 * seed + i for i in range(8)]
-    known = torch.randint(33, (8, 12), generator=seeded(seed))
+    known = torch.randint(33, (8, 12, 4) if parts else (8, 12), generator=seeded(seed))
     known[known >= 20] = network.config.mask_id
 
     def run(items: list[int]) -> torch.Tensor:
@@ -115,9 +118,10 @@ def test_an_item_alone_equals_the_item_at_any_place_of_a_batch(seed: int, guidan
     steps=st.integers(1, 15),
     temperature=st.sampled_from([0.0, 0.7, 1.0]),
     noise=st.sampled_from([0.0, math.inf]),
+    parts=st.booleans(),
 )
-def test_every_hidden_token_becomes_a_code(steps: int, temperature: float, noise: float):
-    network = model()
+def test_every_hidden_token_becomes_a_code(steps: int, temperature: float, noise: float, parts: bool):
+    network = model(parts=parts)
     seeds = list(range(8))
     arguments = network, LENGTHS, *texts(8), seeds, steps, temperature, 1.5, noise
     ids = sample(*arguments)
@@ -152,6 +156,23 @@ def test_our_corruption_hides_what_it_asks_for(seed: int):
     assert (seen.ids[~motion] == config.pad_id).all()
 
 
+def test_corruption_of_parts_hides_single_tokens_whole_slots_and_spares_whole_parts():
+    config = MaskedTransformer.tiny_parts().config
+    lengths = torch.full((600,), 12)
+    target = torch.randint(32, (600, 12, 4), generator=seeded(0))
+    seen = corrupt(target, lengths, config, seeded(1), replaced=0.0)
+    hidden = seen.ids == config.mask_id
+    assert torch.equal(hidden, seen.predict)
+    assert torch.equal(seen.ids[~hidden], target[~hidden])
+    some = hidden.flatten(1).any(1)
+    assert some.all()
+    # With all parts of a slot alike, at most one slot is cut by the share's edge.
+    alike = (hidden.all(2) | ~hidden.any(2)).sum(1) >= 11
+    spared = (~hidden).all(1).any(1)
+    assert 0.1 < alike.float().mean() < 0.35
+    assert 0.15 < spared.float().mean() < 0.6
+
+
 def test_published_corruption_masks_half_or_more_and_spares_the_end():
     config = MaskedTransformer.tiny_published().config
     lengths = torch.full((2000,), 10)
@@ -177,15 +198,17 @@ def test_losses_by_hand():
     assert published_loss(logits, target, predict).item() == pytest.approx(want)
 
 
-@pytest.mark.parametrize("published", [False, True])
-def test_training_lowers_the_loss(published: bool):
+@pytest.mark.parametrize(("published", "parts"), [(False, False), (True, False), (False, True)])
+def test_training_lowers_the_loss(published: bool, parts: bool):
     torch.manual_seed(0)
-    network = MaskedTransformer.tiny_published() if published else MaskedTransformer.tiny()
+    network = MaskedTransformer.tiny_parts() if parts else MaskedTransformer.tiny()
+    if published:
+        network = MaskedTransformer.tiny_published()
     config = network.config
     if published:
         network.get_buffer("embedding.codebook").normal_()
     sentence, words, words_valid = texts(8)
-    target = torch.randint(4, (8, config.slots), generator=seeded(0))
+    target = torch.randint(4, (8, config.slots, 4) if parts else (8, config.slots), generator=seeded(0))
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     generator, losses = seeded(0), []
     for _ in range(30):
@@ -230,5 +253,7 @@ def test_errors_say_what_to_do():
         sample(network, LENGTHS, *texts(8), list(range(8)), known=torch.full((8, 12), 33))
     with pytest.raises(RequestError, match="use sample_published"):
         sample(model(published=True), LENGTHS, *texts(8), list(range(8)))
+    with pytest.raises(RequestError, match=r"parts is 2; .* need embedding='learned'"):
+        MaskedConfig(parts=2, embedding="codebook")
     with pytest.raises(RequestError, match="width 10 is not divisible by 4 heads"):
         MaskedConfig(width=10)
