@@ -76,7 +76,7 @@ def check_text(text: str) -> str:
 
 
 class MiniLM:
-    """all-MiniLM-L6-v2 through ``transformers``; results are kept, so a sentence is encoded once a process.
+    """all-MiniLM-L6-v2; results are kept, so a sentence is encoded once a process.
 
     Raises:
         CheckpointError: The weights are not installed, or are not the ones we know by their SHA-256.
@@ -87,16 +87,16 @@ class MiniLM:
     word_dim = 384
 
     def __init__(self) -> None:
-        # Nothing is fetched: without this, transformers asks the hub about files it has.
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
+        from tokenizers import Tokenizer
 
-        # A bar for 91 MB that load in a blink would only hide what we print.
-        logging.disable_progress_bar()
+        from motionloom.conditions.bert import Bert
+
         folder = minilm_folder()
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        # The file cuts at 128 pieces and pads to them; we refuse what is too long, and pad to the longest.
+        self.tokenizer.no_truncation()
+        self.tokenizer.enable_padding()
+        self.model = Bert.load(folder)
         self.cache: dict[str, TextFeatures] = {}
 
     def __call__(self, texts: list[str]) -> TextFeatures:
@@ -122,17 +122,17 @@ class MiniLM:
         Raises:
             RequestError: A sentence has more than 64 word pieces.
         """
-        batch = self.tokenizer([text.lower() for text in texts], padding=True, return_tensors="pt")
+        batch = self.tokenizer.encode_batch([text.lower() for text in texts])
+        mask = torch.tensor([one.attention_mask for one in batch]).bool()
         # The tokenizer adds a piece at each end.
-        pieces = batch["attention_mask"].sum(1) - 2
+        pieces = mask.sum(1) - 2
         if int(pieces.max()) > MAX_PIECES:
             long = texts[int(pieces.argmax())]
             raise RequestError(
                 f"the text {long[:60]!r}... has {int(pieces.max())} word pieces, at most {MAX_PIECES} are read:"
                 " shorten it, or make a story of several sentences"
             )
-        states = self.model(**batch).last_hidden_state
-        mask = batch["attention_mask"].bool()
+        states = self.model(torch.tensor([one.ids for one in batch]), mask)
         states = states.masked_fill(~mask[..., None], 0.0)
         mean = states.sum(1) / mask.sum(1, keepdim=True)
         return TextFeatures(F.normalize(mean, dim=-1), states, mask)

@@ -6,6 +6,7 @@ from motionloom.models.body_tokenizer import BodyTokenizer
 from motionloom.models.evaluator import Evaluator
 from motionloom.models.length import LengthPredictor
 from motionloom.models.masked import MaskedTransformer
+from motionloom.models.matcher import Matcher
 from motionloom.models.parts import PartsTokenizer, PartsTransformer
 from motionloom.models.tokenizer import MotionTokenizer
 
@@ -14,6 +15,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "body_tokenizer": BodyTokenizer,
     "masked": MaskedTransformer,
     "length": LengthPredictor,
+    "matcher": Matcher,
     "parts_tokenizer": PartsTokenizer,
     "parts_masked": PartsTransformer,
     "evaluator": Evaluator,

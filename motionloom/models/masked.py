@@ -54,6 +54,9 @@ class MaskedConfig:
     """Size of the tokenizer's codes; used by embedding="codebook" only."""
     positions: Literal["learned", "sine_twice"] = "learned"
     """Position code: a learned table, or a sinusoidal one that reaches the tokens twice (published)."""
+    end_positions: bool = False
+    """Add a learned code for the distance to the motion's end, so that an end is as easy to learn as a start (not
+    published)."""
     end_token: bool = False
     """Put an end token behind the motion (published)."""
     null_text: bool = True
@@ -222,6 +225,8 @@ class Trunk(nn.Module):
             self.positions = nn.Parameter(0.02 * torch.randn(config.slots + 1, width))
         else:
             self.register_buffer("positions", sine_positions(config.slots + 1, width))
+        if config.end_positions:
+            self.end_positions = nn.Parameter(torch.zeros(config.max_tokens, width))
         sizes = width, config.heads, config.mlp_ratio, config.dropout
         words_only = [Block(*sizes, to_self=False, to_words=True) for _ in range(config.word_layers)]
         with_self = [Block(*sizes, to_self=True, to_words=config.word_layers == 0) for _ in range(config.layers)]
@@ -273,6 +278,9 @@ class Trunk(nn.Module):
             x = x + self.positions[:tokens]
         for block, words in blocks[: self.config.word_layers]:
             x = block(x, None, words, text.words_valid)
+        if self.config.end_positions:
+            left = valid.sum(1, keepdim=True) - 1 - torch.arange(tokens, device=x.device)
+            x = x + self.end_positions[left.clamp(min=0)]
         first = text.sentence
         if self.config.length_embedding:
             first = first + self.lengths(valid.sum(1).clamp(max=self.config.max_tokens))

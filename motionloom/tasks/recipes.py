@@ -45,7 +45,7 @@ class TrainConfig:
     ema: float = 0.0
     """Weight of the past in the running mean of the weights that is evaluated and shipped; 0 for none."""
     init: str = ""
-    """Folder of a trained model of the same kind and sizes to start from."""
+    """Folder of a trained model to start from; tensors it has not yet keep their start values."""
     precision: str = "auto"
     """"fp32", "bf16", or "auto": bf16 where the processor computes in it."""
     seed: int = 0

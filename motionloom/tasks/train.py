@@ -68,13 +68,14 @@ class Task(Protocol):
 
 def kinds() -> dict[str, Callable[[Recipe, Path], Task]]:
     """What can be trained: kind -> function of the recipe and the store's folder."""
-    from motionloom.tasks import train_length, train_masked, train_tokenizer
+    from motionloom.tasks import train_length, train_masked, train_matcher, train_tokenizer
 
     return {
         "tokenizer": train_tokenizer.task,
         "body_tokenizer": train_tokenizer.task,
         "masked": train_masked.task,
         "length": train_length.task,
+        "matcher": train_matcher.task,
     }
 
 
@@ -139,7 +140,7 @@ def _fit(
     torch.manual_seed(config.seed)
     task = kinds()[recipe.kind](recipe, store)
     if config.init:
-        task.model.load_state_dict(load_checkpoint(Path(config.init)).model.state_dict())
+        _start_from(task.model, Path(config.init))
     optimizer = torch.optim.AdamW(
         _groups(task.model, config.weight_decay), lr=config.lr, betas=(config.beta1, config.beta2)
     )
@@ -187,6 +188,20 @@ def _fit(
         facts = {"recipe": recipe.name, "steps": config.steps, "seed": config.seed, "batch": config.batch}
         with _averaged(task.model, average):
             task.export(run / "model", task.model.eval(), facts)
+
+
+def _start_from(model: nn.Module, folder: Path) -> None:
+    """Take over trained weights; what the trained model has not yet keeps its start values.
+
+    Raises:
+        TrainingError: A trained tensor has no place in the model, or another shape.
+    """
+    trained = load_checkpoint(folder).model.state_dict()
+    own = model.state_dict()
+    misfits = [name for name, value in trained.items() if name not in own or own[name].shape != value.shape]
+    if misfits:
+        raise TrainingError(f"{folder}: tensors that do not fit this model: {', '.join(misfits[:3])}")
+    model.load_state_dict(own | trained)
 
 
 class _Loss(nn.Module):

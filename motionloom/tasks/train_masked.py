@@ -5,6 +5,7 @@ also come with a pause before and after; ways of walking also come in shorter pi
 not have can be asked for.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -25,11 +26,13 @@ from motionloom.models.masked import MaskedConfig, MaskedTransformer
 from motionloom.models.masked_training import corrupt, masked_loss, training_loss
 from motionloom.models.tokenizer import MotionTokenizer
 from motionloom.motion.features import root_path
+from motionloom.motion.io.files import atomic_path
 from motionloom.tasks.captions import caption_table, whitening
 from motionloom.tasks.ledger import card, ledger, licence
 from motionloom.tasks.recipes import Recipe, from_table
 from motionloom.tasks.train import Step
 
+_TOKENS_VERSION = 1
 _PARTS = 4
 """Pieces a batch is cut into by length."""
 
@@ -129,6 +132,39 @@ def _tokens(model: MotionTokenizer | BodyTokenizer, stats: Stats, pieces: list[T
     return tuple(row[: length // per] for row, length in zip(ids, lengths.tolist(), strict=True))
 
 
+def write_sequences(file: Path, sequences: list[Sequence], clips: FeatureSet) -> None:
+    """Keep token sequences in one file."""
+    rows = {clip.id: row for row, clip in enumerate(clips.clips)}
+    variants = [tokens for item in sequences for tokens in (*item.tokens, *item.paused)]
+    facts = [
+        (rows[item.clip.id], item.mirrored, len(item.tokens), len(item.paused), item.travels) for item in sequences
+    ]
+    with atomic_path(file) as temporary:
+        np.savez(
+            temporary,
+            tokens=np.concatenate(variants),
+            lengths=np.array([len(tokens) for tokens in variants]),
+            facts=np.array(facts),
+        )
+
+
+def read_sequences(file: Path, clips: FeatureSet) -> list[Sequence]:
+    """Read what ``write_sequences`` wrote for the same clips."""
+    with np.load(file, allow_pickle=False) as kept:
+        variants = iter(np.split(kept["tokens"], np.cumsum(kept["lengths"])[:-1]))
+        facts = kept["facts"].tolist()
+    return [
+        Sequence(
+            clips.clips[row],
+            bool(mirrored),
+            tuple(next(variants) for _ in range(plain)),
+            tuple(next(variants) for _ in range(paused)),
+            bool(travels),
+        )
+        for row, mirrored, plain, paused, travels in facts
+    ]
+
+
 class MaskedTask:
     """A masked transformer in the training loop."""
 
@@ -142,13 +178,20 @@ class MaskedTask:
         self.model: nn.Module = MaskedTransformer(self.config)
 
     def _encode(self, split: str, offsets: int) -> list[Sequence]:
-        """Clips of a split as tokens of the recipe's tokenizer."""
-        tokenizer = load_checkpoint(Path(self.data.tokenizer))
+        """Clips of a split as tokens of the recipe's tokenizer; kept beside the store, for it takes minutes."""
+        folder = Path(self.data.tokenizer)
+        weights = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+        what = f"{self.store.digest} {weights} {split} {offsets} {self.config.max_tokens} {self.seed} {_TOKENS_VERSION}"
+        clips = FeatureSet(self.store, split)
+        file = self.store.path / "features" / f"tokens-{hashlib.sha256(what.encode()).hexdigest()[:16]}.npz"
+        if file.is_file():
+            return read_sequences(file, clips)
+        tokenizer = load_checkpoint(folder)
         assert isinstance(tokenizer.model, MotionTokenizer | BodyTokenizer)
         stats = Stats(tokenizer.stats["mean"], tokenizer.stats["std"])
-        return encode_clips(
-            tokenizer.model, stats, FeatureSet(self.store, split), offsets, self.config.max_tokens, self.seed
-        )
+        found = encode_clips(tokenizer.model, stats, clips, offsets, self.config.max_tokens, self.seed)
+        write_sequences(file, found, clips)
+        return found
 
     @cached_property
     def train(self) -> list[Sequence]:
@@ -158,7 +201,7 @@ class MaskedTask:
     @cached_property
     def chances(self) -> np.ndarray:
         """Chance of each training sequence."""
-        return draw_chances(self.train, self.data.power, self.data.shares)
+        return draw_chances([item.clip for item in self.train], self.data.power, self.data.shares)
 
     @cached_property
     def choices(self) -> list[np.ndarray]:
@@ -247,17 +290,15 @@ def pad(sequences: list[np.ndarray]) -> tuple[Tensor, Tensor]:
     return padded, lengths
 
 
-def draw_chances(items: list[Sequence], power: float, shares: tuple[str, ...]) -> Float[np.ndarray, " S"]:
-    """Chance of each sequence: groups by size ** power, sources capped."""
-    groups = [
-        f"{item.clip.source} {item.clip.labels.get('content', item.clip.labels.get('description'))}" for item in items
-    ]
+def draw_chances(clips: list[Clip], power: float, shares: tuple[str, ...]) -> Float[np.ndarray, " S"]:
+    """Chance of each clip: label groups by size ** power, sources capped."""
+    groups = [f"{clip.source} {clip.labels.get('content', clip.labels.get('description'))}" for clip in clips]
     sizes: dict[str, int] = {}
     for group in groups:
         sizes[group] = sizes.get(group, 0) + 1
     chances = np.array([sizes[group] ** (power - 1.0) for group in groups])
     chances /= chances.sum()
-    sources = np.array([item.clip.source for item in items])
+    sources = np.array([clip.source for clip in clips])
     for share in shares:
         name, most = share.split("=")
         inside = sources == name

@@ -64,6 +64,27 @@ def test_padding_and_absent_words_do_not_matter():
 
 
 @torch.no_grad()
+def test_codes_for_the_end_count_from_each_motion_s_own_end():
+    torch.manual_seed(0)
+    network = MaskedTransformer(
+        MaskedConfig(codes=32, max_tokens=12, width=32, layers=2, sentence_dim=16, word_dim=12, end_positions=True)
+    ).eval()
+    sentence, words, words_valid = texts(8)
+    _, valid = layout(network.config, LENGTHS, 12)
+    ids = torch.randint(35, (8, 12), generator=seeded(3))
+    before = network(ids, valid, sentence, words, words_valid)
+    network.trunk.end_positions[0] += torch.randn(32, generator=seeded(4))
+    after = network(ids, valid, sentence, words, words_valid)
+    assert not torch.allclose(before[valid], after[valid])
+    for i, length in enumerate(LENGTHS.tolist()):
+        alone = network(
+            ids[i : i + 1, :length], valid[i : i + 1, :length], sentence[i : i + 1], words[i : i + 1],
+            words_valid[i : i + 1],
+        )  # fmt: skip
+        torch.testing.assert_close(alone[0], after[i, :length], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
 def test_dropped_text_leaves_no_trace():
     network = model()
     sentence, words, words_valid = texts(2)

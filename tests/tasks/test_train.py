@@ -6,14 +6,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
 
+from motionloom.data.loader import FeatureSet, Stats
 from motionloom.errors import TrainingError
 from motionloom.models.checkpoint import load_checkpoint
+from motionloom.models.tokenizer import MotionTokenizer
 from motionloom.tasks.recipes import Recipe, TrainConfig, from_table, load_recipe
 from motionloom.tasks.train import kinds, learning_rate, train
+from motionloom.tasks.train_masked import encode_clips, read_sequences, write_sequences
 
 TINY = TrainConfig(
     steps=12, batch=8, lr=1e-3, warmup=2, ema=0.9, precision="fp32", log_every=4, eval_every=6, save_every=3
@@ -121,6 +125,52 @@ def test_masked_and_length_train_on_the_tokens(store, tokenizer, tmp_path):
     log = (tmp_path / "masked" / "log.csv").read_text()
     assert "val/cross_entropy" in log
     assert len(list((tmp_path / "masked").glob("step-*"))) == TINY.keep
+
+
+def test_body_parts_train_end_to_end_and_a_model_can_grow(store, tmp_path):
+    sizes = {"width": 16, "codes": 16, "code_dim": 8, "part_widths": [8, 8, 8, 8]}
+    tokenizer = train(
+        Recipe("tiny", "body_tokenizer", TINY, sizes, {"window": 24}),
+        store.path, tmp_path / "tokenizer", accelerator="cpu", progress=False,
+    )  # fmt: skip
+    decoder = Recipe(
+        "tiny", "body_tokenizer", dataclasses.replace(TINY, init=str(tokenizer)), sizes,
+        {"window": 24, "decoder_only": True},
+    )  # fmt: skip
+    later = weights(train(decoder, store.path, tmp_path / "decoder", accelerator="cpu", progress=False))
+    for name, value in weights(tokenizer).items():
+        assert torch.equal(later[name], value) == (not name.startswith("decoder.")), name
+    model = {"codes": 16, "parts": 4, "width": 16, "heads": 2, "layers": 1, "max_tokens": 12}
+    data = {"tokenizer": str(tokenizer)}
+    first = train(
+        Recipe("tiny", "masked", TINY, model, data), store.path, tmp_path / "masked", accelerator="cpu", progress=False
+    )
+    grown = Recipe(
+        "tiny", "masked", dataclasses.replace(TINY, init=str(first), lr=1e-9), {**model, "end_positions": True}, data
+    )
+    second = weights(train(grown, store.path, tmp_path / "grown", accelerator="cpu", progress=False))
+    for name, value in weights(first).items():
+        torch.testing.assert_close(second[name], value, atol=2e-3, rtol=1e-2)
+    assert set(second) - set(weights(first)) == {"trunk.end_positions"}
+    back = Recipe("tiny", "masked", dataclasses.replace(TINY, init=str(tmp_path / "grown" / "model")), model, data)
+    with pytest.raises(TrainingError, match=r"tensors that do not fit this model: trunk\.end_positions"):
+        train(back, store.path, tmp_path / "shrunk", accelerator="cpu", progress=False)
+
+
+def test_kept_tokens_are_the_encoded_ones(store, tokenizer, tmp_path):
+    checkpoint = load_checkpoint(tokenizer)
+    stats = Stats(checkpoint.stats["mean"], checkpoint.stats["std"])
+    clips = FeatureSet(store, "train")
+    assert isinstance(checkpoint.model, MotionTokenizer)
+    made = encode_clips(checkpoint.model, stats, clips, 2, 12, seed=5)
+    write_sequences(tmp_path / "tokens.npz", made, clips)
+    kept = read_sequences(tmp_path / "tokens.npz", clips)
+    assert len(kept) == len(made) > 0
+    for a, b in zip(made, kept, strict=True):
+        assert (a.clip.id, a.mirrored, a.travels) == (b.clip.id, b.mirrored, b.travels)
+        for mine, theirs in ((a.tokens, b.tokens), (a.paused, b.paused)):
+            assert len(mine) == len(theirs)
+            assert all(np.array_equal(x, y) for x, y in zip(mine, theirs, strict=True))
 
 
 def test_the_loss_falls(store, tmp_path):
