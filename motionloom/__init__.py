@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from motionloom.motion.io import load as load_motion
     from motionloom.motion.io import save
+    from motionloom.motion.keep import frames, parts
     from motionloom.motion.motion import Motion, Provenance
     from motionloom.motion.retarget import retarget
     from motionloom.motion.skeleton import CANONICAL, Skeleton
@@ -19,13 +20,26 @@ _NAMES = {
     "Motion": "motionloom.motion.motion:Motion",
     "Provenance": "motionloom.motion.motion:Provenance",
     "Skeleton": "motionloom.motion.skeleton:Skeleton",
+    "frames": "motionloom.motion.keep:frames",
     "load": "motionloom.tasks.generate:load",
     "load_motion": "motionloom.motion.io:load",
+    "parts": "motionloom.motion.keep:parts",
     "retarget": "motionloom.motion.retarget:retarget",
     "save": "motionloom.motion.io:save",
 }
 
-__all__ = ["CANONICAL", "Motion", "Provenance", "Skeleton", "load", "load_motion", "retarget", "save"]
+__all__ = [
+    "CANONICAL",
+    "Motion",
+    "Provenance",
+    "Skeleton",
+    "frames",
+    "load",
+    "load_motion",
+    "parts",
+    "retarget",
+    "save",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,8 @@ import typer
 
 from motionloom.app.cli_bench import bench
 from motionloom.app.cli_clean import clean
+from motionloom.app.cli_edit import complete, predict, story
+from motionloom.app.cli_evaluate import evaluate
 from motionloom.errors import MotionloomError
 
 app = typer.Typer(
@@ -27,6 +29,10 @@ data = typer.Typer(help="Prepare datasets and look at what they hold.", no_args_
 app.add_typer(data, name="data")
 app.add_typer(bench, name="bench")
 app.command()(clean)
+app.command()(complete)
+app.command()(predict)
+app.command()(story)
+app.command()(evaluate)
 
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
 _state = {"debug": False}
@@ -53,6 +59,11 @@ def generate(
     engine: Annotated[str, typer.Option(help="Engine: a bundled one or a directory.")] = "mmm",
     steps: Annotated[int | None, typer.Option(help="Passes through the network.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How strongly the text is followed; 1 is plain.")] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(help="Point x,z in metres that the person comes to, +Z forward, +X left; repeat for a path."),
+    ] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Let the end go on into the beginning.")] = False,
     json_: Json = False,
 ) -> None:
     """Make motions for a sentence."""
@@ -60,10 +71,11 @@ def generate(
     if not outs:
         raise typer.BadParameter("give at least one file to write, for example --out wave.bvh", param_hint="--out")
     _check_outs(outs)
+    path = [_point(text_) for text_ in to or []]
     started = time.perf_counter()
     from motionloom.tasks.generate import load
 
-    motions = load(engine).generate(text, seconds, seed, count, fps, steps, guidance)
+    motions = load(engine).generate(text, seconds, seed, count, fps, steps, guidance, path, loop)
     made = time.perf_counter() - started
     files = _write(motions, outs)
     facts = [{"seconds": motion.seconds, "fps": motion.fps, "frames": len(motion)} for motion in motions]
@@ -73,7 +85,25 @@ def generate(
     for file in files:
         typer.echo(f"wrote {file}")
     lengths = ", ".join(f"{motion.seconds:.1f} s" for motion in motions)
+    for motion in motions:
+        for note in motion.provenance.notes:
+            typer.echo(f"note: {note}")
+        if loop:
+            from motionloom.tasks.loop import wrap_jerk
+
+            typer.echo(f"where the loop closes: jerk {wrap_jerk(motion).ratio:.2f} of the clip's own 95th percentile")
     typer.echo(f"made {lengths} of motion in {made:.1f} s, all done after {time.perf_counter() - started:.1f} s")
+
+
+def _point(text: str) -> tuple[float, float]:
+    """Two numbers with a comma between them."""
+    try:
+        x, z = (float(word) for word in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no point; write x,z in metres, for example 0,2", param_hint="--to"
+        ) from None
+    return x, z
 
 
 def _check_outs(outs: list[Path]) -> None:

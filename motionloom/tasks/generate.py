@@ -1,45 +1,37 @@
-"""Engines and the verb ``generate``: sentences to motions."""
+"""Engines: what is asked for, sorted by kind, to motions.
 
-import hashlib
-from dataclasses import dataclass
+Sentences are served here; what is known of a motion, stories, loops and paths in ``complete.py``, ``story.py``,
+``loop.py`` and ``steer.py``.
+"""
+
+from collections.abc import Callable, Sequence
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from motionloom.conditions.text import MiniLM, TextFeatures, minilm
+from motionloom.conditions.text import MiniLM, minilm
 from motionloom.data.loader import Stats
 from motionloom.errors import CheckpointError, RequestError
 from motionloom.models.body_tokenizer import PARTS, BodyTokenizer
 from motionloom.models.checkpoint import Checkpoint, load_checkpoint
 from motionloom.models.length import LengthPredictor
 from motionloom.models.masked import MaskedTransformer
-from motionloom.models.masked_sampling import sample
 from motionloom.models.tokenizer import MotionTokenizer
-from motionloom.motion.features import decode_features
+from motionloom.motion.keep import Keep, frames
 from motionloom.motion.motion import Motion, Provenance
+from motionloom.tasks.complete import complete, lay_out
+from motionloom.tasks.loop import close, decode_loop
 from motionloom.tasks.request import Request, Segment
+from motionloom.tasks.steer import paces, steer
+from motionloom.tasks.story import SHORTEST, tell
+from motionloom.tasks.tokens import FPS, Item, Job, SampleOptions, Tokens, item_seed
 
 _MODELS = ("tokenizer", "masked", "length")
-FPS = 20.0
 LENGTH_SPREAD = 0.6
 """Predicted lengths come from the middle 60 % of what the data has: its extremes are odd clips."""
-
-
-@dataclass(frozen=True)
-class SampleOptions:
-    """How the masked transformer is sampled; measured on the starter (see ``results/``)."""
-
-    steps: int = 10
-    """Passes through the network."""
-    guidance: float = 1.5
-    """Classifier-free guidance."""
-    temperature: float = 1.0
-    """Of the token probabilities."""
-    order_noise: float = 8.0
-    """Gumbel noise on the order in which tokens are settled; small values make motions stand still."""
 
 
 class MMM:
@@ -53,7 +45,6 @@ class MMM:
     """
 
     name = "mmm"
-    serves: ClassVar[frozenset[str]] = frozenset({"text", "unconditioned"})
 
     def __init__(self, folder: Path) -> None:
         missing = [name for name in _MODELS if not (folder / name / "config.json").is_file()]
@@ -76,6 +67,14 @@ class MMM:
             )
         self.tokenizer, self.masked, self.length = tokenizer, masked, length
         self.stats = Stats(self.checkpoints["tokenizer"].stats["mean"], self.checkpoints["tokenizer"].stats["std"])
+        texts = self.checkpoints["masked"].stats
+        self.tokens = Tokens(tokenizer, masked, self.stats, (texts["sentence_mean"], texts["sentence_std"]))
+
+    @property
+    def serves(self) -> frozenset[str]:
+        """What a request may need; body parts can be known only where the tokenizer tells them apart."""
+        whole = {"text", "unconditioned", "segments", "known frames", "path", "loop"}
+        return frozenset(whole | {"known parts"} if isinstance(self.tokenizer, BodyTokenizer) else whole)
 
     @property
     def text(self) -> MiniLM:
@@ -85,7 +84,7 @@ class MMM:
     @property
     def max_seconds(self) -> float:
         """Longest motion in one piece [s]."""
-        return self.masked.config.max_tokens * self.tokenizer.frames_per_token / FPS
+        return self.tokens.most / self.tokens.rate
 
     def generate(
         self,
@@ -96,6 +95,8 @@ class MMM:
         fps: float | None = None,
         steps: int | None = None,
         guidance: float | None = None,
+        path: Sequence[tuple[float, float]] = (),
+        loop: bool = False,
         **options: Any,
     ) -> list[Motion]:
         """Make motions for a sentence.
@@ -108,13 +109,92 @@ class MMM:
             fps: Frame rate; the model's own 20 when left out.
             steps: Passes through the network.
             guidance: Classifier-free guidance; 1 is none.
+            path: Points x, z [m] that the root goes through, the last one at the end; see ``Request``.
+            loop: Whether the end goes on into the beginning.
             **options: ``temperature`` and ``order_noise``, see ``SampleOptions``.
 
         Raises:
-            RequestError: The text is too long, the length beyond what the model makes, or an option unknown.
+            RequestError: The text is too long, the length beyond what the model makes, the path out of reach, or an
+                option unknown.
         """
-        segment = Segment(text=text, seconds=seconds)
-        return self.run(Request((segment,), fps, count, seed, steps, guidance, options))[0:count]
+        segments, points = (Segment(text=text, seconds=seconds),), tuple((float(x), float(z)) for x, z in path)
+        return self.run(Request(segments, fps, count, seed, steps, guidance, options, path=points, loop=loop))
+
+    def complete(
+        self,
+        motion: Motion,
+        keep: Keep,
+        text: str = "",
+        seed: int = 0,
+        count: int = 1,
+        before: float = 0.0,
+        after: float = 0.0,
+        fps: float | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        **options: Any,
+    ) -> list[Motion]:
+        """Keep some of a motion and make the rest anew.
+
+        Args:
+            motion: Of the canonical body, at any frame rate; what is kept of it comes back to the bit.
+            keep: Which spans of time and which parts of the body, for example
+                ``ml.frames(0, 1.0) | ml.parts("legs")``.
+            text: What the person does; empty for any motion that fits.
+            seed: Same seed, same motion, on the same machine.
+            count: How many; the i-th depends on (seed, i) only.
+            before: Seconds to make before the motion.
+            after: Seconds to make after it.
+            fps: Frame rate; the motion's own when left out.
+            steps: Passes through the network.
+            guidance: Classifier-free guidance; 1 is none.
+            **options: See ``generate``.
+
+        Raises:
+            RequestError: The engine cannot keep body parts, or there is nothing to keep or to make.
+            MotionError: The motion is of another skeleton, or the choice leaves it.
+        """
+        known, seconds = lay_out(motion, keep.mask(len(motion), motion.fps), before, after)
+        return self.run(Request((Segment(text, seconds),), fps, count, seed, steps, guidance, options, known))
+
+    def predict(self, motion: Motion, seconds: float, text: str = "", **more: Any) -> list[Motion]:
+        """Go on where a motion ends.
+
+        Args:
+            motion: Comes back as it is, at the beginning of the answer.
+            seconds: How much to make after it [s].
+            text: What the person does next; empty for whatever fits.
+            **more: As for ``complete``.
+        """
+        if not seconds > 0:
+            raise RequestError(f"{seconds} s to predict; give a positive number of seconds")
+        return self.complete(motion, frames(), text, after=seconds, **more)
+
+    def story(
+        self,
+        lines: Sequence[Segment],
+        seed: int = 0,
+        count: int = 1,
+        fps: float | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        **options: Any,
+    ) -> list[Motion]:
+        """One motion for several sentences, with transitions between them; up to ten minutes.
+
+        Args:
+            lines: What happens, one after the other, each with its seconds; ``story.read_script`` reads a file.
+            seed: Same seed, same motion, on the same machine.
+            count: How many; the i-th depends on (seed, i) only.
+            fps: Frame rate; the model's own 20 when left out.
+            steps: Passes through the network.
+            guidance: Classifier-free guidance; 1 is none.
+            **options: See ``generate``.
+
+        Raises:
+            RequestError: There is no line, a line has no length or is too short, or the story is too long.
+        """
+        return self.run(Request(tuple(lines), fps, count, seed, steps, guidance, options))
 
     def run(self, request: Request) -> list[Motion]:
         """Serve a request.
@@ -141,47 +221,70 @@ class MMM:
         if len(how) > 1:
             raise RequestError("requests of one batch must agree in steps, guidance and options")
         (options,) = how
-        items = [(request, index) for request in requests for index in range(request.count)]
-        texts = [request.segments[0].text for request, _ in items]
-        features = self._encode(texts)
-        seeds = [item_seed(request.seed, index) for request, index in items]
-        lengths = self._lengths([request for request, _ in items], features, seeds)
-        sentence = self._whiten(features.sentence, "masked")
-        ids = sample(
-            self.masked, lengths, sentence, features.words, features.valid, seeds,
-            steps=options.steps, temperature=options.temperature, guidance=options.guidance,
-            order_noise=options.order_noise, no_text=torch.tensor([not text for text in texts]),
-        )  # fmt: skip
-        made = [
-            self._motion(row[:length], request, seed)
-            for row, length, (request, _), seed in zip(ids, lengths.tolist(), items, seeds, strict=True)
+        items = [
+            Item(request, item_seed(request.seed, index)) for request in requests for index in range(request.count)
         ]
+        made: dict[int, Motion] = {}
+        for serve in (self._told, self._completed, self._steered, self._looped, self._made):
+            own = [at for at, item in enumerate(items) if self._server(item.request) == serve]
+            if own:
+                made |= zip(own, serve([items[at] for at in own], options), strict=True)
         answers: list[list[Motion]] = []
+        done = 0
         for request in requests:
-            answers.append(made[: request.count])
-            made = made[request.count :]
+            answers.append([self._signed(made[at], request) for at in range(done, done + request.count)])
+            done += request.count
         return answers
 
-    def _encode(self, texts: list[str]) -> TextFeatures:
-        # An empty text is replaced by the learned null text; the encoder only fills the shape.
-        return self.text([text or "a person moves" for text in texts])
+    def _server(self, request: Request) -> Callable[[list[Item], SampleOptions], list[Motion]]:
+        if len(request.segments) > 1:
+            return self._told
+        if request.known is not None:
+            return self._completed
+        if request.path:
+            return self._steered
+        return self._looped if request.loop else self._made
 
-    def _whiten(self, sentence: Tensor, name: str) -> Tensor:
-        stats = self.checkpoints[name].stats
-        return (sentence - stats["sentence_mean"]) / stats["sentence_std"]
+    def _made(self, items: list[Item], options: SampleOptions) -> list[Motion]:
+        return [self.tokens.decode(ids) for ids in self.tokens.fill(self._jobs(items), options)]
 
-    def _lengths(self, requests: list[Request], features: TextFeatures, seeds: list[int]) -> Tensor:
+    def _looped(self, items: list[Item], options: SampleOptions) -> list[Motion]:
+        found = close(self.tokens, self._jobs(items), options)
+        loops = [decode_loop(self.tokens, ids) for ids in found]
+        return [loop.at_fps(item.request.fps or FPS) for loop, item in zip(loops, items, strict=True)]
+
+    def _completed(self, items: list[Item], options: SampleOptions) -> list[Motion]:
+        return complete(self.tokens, items, options)
+
+    def _told(self, items: list[Item], options: SampleOptions) -> list[Motion]:
+        return tell(self.tokens, items, options)
+
+    def _steered(self, items: list[Item], options: SampleOptions) -> list[Motion]:
+        lengths = [[length] for length in self._lengths(items).tolist()]
+        for at, item in enumerate(items):
+            if item.request.segments[0].seconds is None:
+                lengths[at] += paces(item.request.path, self.tokens.rate, SHORTEST, self.tokens.most)
+        return [steered.motion for steered in steer(self.tokens, items, lengths, options)]
+
+    def _jobs(self, items: list[Item]) -> list[Job]:
+        return [
+            Job(self.tokens.empty(length), item.request.segments[0].text, item.seed)
+            for item, length in zip(items, self._lengths(items).tolist(), strict=True)
+        ]
+
+    def _lengths(self, items: list[Item]) -> Tensor:
         """Tokens of each item, from its seconds or predicted."""
-        rate = FPS / self.tokenizer.frames_per_token
-        shortest, most = 3, self.masked.config.max_tokens
+        rate, shortest, most = self.tokens.rate, SHORTEST, self.tokens.most
+        stats = self.checkpoints["length"].stats
+        sentences = self.tokens.read([item.request.segments[0].text for item in items]).sentence
+        sentences = (sentences - stats["sentence_mean"]) / stats["sentence_std"]
         # Each alone: the prediction must not depend, not even in the last bit, on the batch.
-        sentence = self._whiten(features.sentence, "length")
         found = torch.cat(
-            [self.length.sample(sentence[i : i + 1], [seed], LENGTH_SPREAD) for i, seed in enumerate(seeds)]
+            [self.length.sample(sentences[i : i + 1], [item.seed], LENGTH_SPREAD) for i, item in enumerate(items)]
         )
         found = found.clamp(shortest, most)
-        for index, request in enumerate(requests):
-            seconds = request.segments[0].seconds
+        for index, item in enumerate(items):
+            seconds = item.request.segments[0].seconds
             if seconds is not None:
                 tokens = round(seconds * rate)
                 if not shortest <= tokens <= most:
@@ -192,15 +295,21 @@ class MMM:
                 found[index] = tokens
         return found
 
-    def _motion(self, ids: Tensor, request: Request, seed: int) -> Motion:
-        features = self.stats.restore(self.tokenizer.decode(ids[None]))[0]
-        motion = decode_features(features, "humanml3d", FPS)
+    def _signed(self, motion: Motion, request: Request) -> Motion:
+        """The motion at the frame rate asked for, saying how it was made."""
+        licences = [self.checkpoints["masked"].licence]
+        notes = motion.provenance.notes
+        if request.known is not None:
+            kept = request.known.motion.provenance
+            licences += [kept.licence] if kept.licence and kept.licence not in licences else []
+            notes = (*notes, f"kept parts of {kept.source or 'a motion'}")
         provenance = Provenance(
             source=f"motionloom {self.name}",
-            licence=self.checkpoints["masked"].licence,
-            text=request.segments[0].text,
+            licence="; ".join(licences),
+            text="; ".join(segment.text for segment in request.segments if segment.text),
             seed=request.seed,
             engine=f"{self.name} {version()}",
+            notes=notes,
         )
         motion = motion.with_(provenance=provenance)
         return motion if request.fps is None else motion.at_fps(request.fps)
@@ -218,12 +327,6 @@ def _sampling(request: Request) -> SampleOptions:
     if request.guidance is not None:
         values["guidance"] = request.guidance
     return SampleOptions(**values)
-
-
-def item_seed(seed: int, index: int) -> int:
-    """The seed of item ``index`` of a request: far from its neighbours', and the same whatever the count."""
-    digest = hashlib.sha256(f"{seed} {index}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
 
 
 def version() -> str:

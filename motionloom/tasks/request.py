@@ -1,13 +1,24 @@
 """One request for every task: what is known of a motion, what it is to follow, and how the rest is to be made."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from jaxtyping import Bool
+from torch import Tensor
+
 from motionloom.conditions.text import check_text
-from motionloom.errors import RequestError
+from motionloom.errors import MotionError, RequestError
+from motionloom.motion.motion import Motion
+from motionloom.motion.skeleton import CANONICAL, JOINT_PARTS, PARTS
 
 MAX_COUNT = 256
 MAX_SEED = (1 << 63) - 1
+MAX_SECONDS = 600.0
+"""Longest timeline."""
+BODY = tuple(part for part in PARTS if part in JOINT_PARTS.values())
+"""The parts that the canonical body has; it has no hands and no face of its own."""
+BODY_COLUMNS = [PARTS.index(part) for part in BODY]
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,50 @@ class Segment:
             raise RequestError(f"a segment of {self.seconds} s: give a positive number of seconds")
 
 
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of the motion: some cells of the grid time x body parts.
+
+    Attributes:
+        motion: Holds the known cells; of the canonical tree.
+        mask: Which cells of it are known.
+        start: Where it begins on the timeline [s].
+
+    Raises:
+        MotionError: The motion is of another skeleton, the mask does not fit it, or a cell that it marks as not
+            valid is to be known.
+        RequestError: No cell is known, or the start is no number of seconds from 0 on.
+    """
+
+    motion: Motion
+    mask: Bool[Tensor, "T 10"]
+    start: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.motion.skeleton.same_tree(CANONICAL):
+            raise MotionError(
+                f"the motion has {len(self.motion.skeleton)} joints that are not the canonical 22; retarget it first"
+                " (motionloom convert IN OUT --retarget, or ml.retarget)"
+            )
+        if len(self.mask) != len(self.motion):
+            raise MotionError(f"the mask of known cells has {len(self.mask)} frames, the motion {len(self.motion)}")
+        if not bool(self.mask[:, BODY_COLUMNS].any()):
+            raise RequestError("nothing of the motion is kept; to make one from nothing use generate")
+        if self.motion.valid is not None:
+            wrong = (self.mask & ~self.motion.valid)[:, BODY_COLUMNS].any(0)
+            names = [part for part, bad in zip(BODY, wrong.tolist(), strict=True) if bad]
+            if names:
+                raise MotionError(f"kept frames of {', '.join(names)} are marked as not valid in this motion")
+        if not 0 <= self.start <= MAX_SECONDS:
+            raise RequestError(f"the known motion starts at {self.start} s; give 0 to {MAX_SECONDS:g} s")
+
+    @property
+    def by_time(self) -> bool:
+        """Whether every frame is known whole or not at all."""
+        cells = self.mask[:, BODY_COLUMNS]
+        return bool((cells == cells[:, :1]).all())
+
+
 @dataclass(frozen=True)
 class Request:
     """What an engine is asked for; every verb makes one of these.
@@ -41,6 +96,10 @@ class Request:
         steps: Passes through the network; ``None`` for the engine's default.
         guidance: How strongly the text is followed; ``None`` for the engine's default.
         options: Engine-specific options by name; unknown ones are refused.
+        known: What is known of the motion; ``None`` for nothing. The answer has its frame rate unless ``fps`` says
+            otherwise, and the first segment's length is that of the whole timeline.
+        path: Points x, z [m] that the root goes through in this order, from the start over the origin, facing +Z.
+        loop: Whether the end goes on into the beginning.
     """
 
     segments: tuple[Segment, ...]
@@ -50,6 +109,9 @@ class Request:
     steps: int | None = None
     guidance: float | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    known: Known | None = None
+    path: tuple[tuple[float, float], ...] = ()
+    loop: bool = False
 
     def __post_init__(self) -> None:
         if not self.segments:
@@ -64,6 +126,13 @@ class Request:
             raise RequestError(f"steps is {self.steps}; give 1 to 1000")
         if self.guidance is not None and not 0 <= self.guidance <= 20:
             raise RequestError(f"guidance is {self.guidance}; give 0 to 20")
+        if not all(math.isfinite(value) for point in self.path for value in point):
+            raise RequestError(f"the path is {self.path}; give finite numbers of metres")
+        kinds = {"several segments": len(self.segments) > 1, "known cells": self.known is not None}
+        kinds |= {"a path": bool(self.path), "a loop": self.loop}
+        asked = [name for name, is_asked in kinds.items() if is_asked]
+        if len(asked) > 1:
+            raise RequestError(f"{' and '.join(asked)} cannot be asked for at once: ask for one of them")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -71,4 +140,10 @@ class Request:
         found = {"text" if segment.text else "unconditioned" for segment in self.segments}
         if len(self.segments) > 1:
             found.add("segments")
+        if self.known is not None:
+            found.add("known frames" if self.known.by_time else "known parts")
+        if self.path:
+            found.add("path")
+        if self.loop:
+            found.add("loop")
         return frozenset(found)

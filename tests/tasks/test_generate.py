@@ -3,13 +3,14 @@ import shutil
 
 import pytest
 import torch
+from corpus import walk
 from engines import write_engine
 
 import motionloom as ml
 from motionloom.errors import CheckpointError, RequestError
 from motionloom.motion.contacts import FEET
 from motionloom.tasks.generate import MMM, item_seed
-from motionloom.tasks.request import Request, Segment
+from motionloom.tasks.request import Known, Request, Segment
 
 WALK = "a person walks forward"
 
@@ -100,9 +101,9 @@ def test_bad_requests_get_one_clear_line(engine, call, message):
 
 
 def test_what_an_engine_does_not_serve_is_refused_by_name(engine):
-    request = Request((Segment(WALK, 2.0), Segment("she bows", 2.0)))
-    with pytest.raises(RequestError, match="engine 'mmm' does not serve segments"):
-        engine.run(request)
+    known = Known(walk(40, 0, fps=20.0), ml.parts("legs").mask(40, 20.0))
+    with pytest.raises(RequestError, match="engine 'mmm' does not serve known parts"):
+        engine.run(Request((Segment(WALK),), known=known))
     with pytest.raises(RequestError, match="must agree in steps"):
         engine.run_many([Request((Segment(WALK),), steps=3), Request((Segment(WALK),))])
 

@@ -1,0 +1,135 @@
+"""Long motion from several sentences: each line made by itself, the transitions made again between their neighbours.
+
+Source: MMM (arXiv 2312.03596), section 3.4 (long sequences), with tokens of the lines themselves re-made instead of
+two put between them, so that the total length is what was asked for.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from motionloom.errors import RequestError
+from motionloom.motion.motion import Motion
+from motionloom.tasks.request import MAX_SECONDS, Segment
+from motionloom.tasks.tokens import FPS, Item, Job, SampleOptions, Tokens, item_seed
+
+HIDDEN = 3
+"""Tokens made again on each side of a border between lines."""
+SIGHT = 20
+"""Tokens beyond those that are seen on each side."""
+SHORTEST = 3
+"""Tokens of the shortest line."""
+
+
+def read_script(path: Path) -> tuple[Segment, ...]:
+    """Read a story: lines of ``seconds  sentence``; empty lines and what follows a ``#`` do not count.
+
+    Raises:
+        RequestError: The file cannot be read, holds no line, or a line is wrong (named by its number).
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path}: cannot be read as a text file ({type(error).__name__})") from None
+    found = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split("#", 1)[0].split(maxsplit=1)
+        if not words:
+            continue
+        try:
+            found.append(Segment(words[1] if len(words) > 1 else "", float(words[0])))
+        except ValueError:
+            raise RequestError(f"{path}, line {number}: {words[0]!r} is no number of seconds") from None
+        except RequestError as error:
+            raise RequestError(f"{path}, line {number}: {error}") from None
+    if not found:
+        raise RequestError(f"{path} holds no line; write lines such as: 4.0  a person walks forward")
+    return tuple(found)
+
+
+def borders(segments: Sequence[Segment], rate: float) -> list[int]:
+    """Where the lines of a story begin and end, in units of ``1 / rate`` seconds; the first is 0.
+
+    Raises:
+        RequestError: A line has no length or a very short one, or the story is too long.
+    """
+    at, places = 0.0, [0]
+    for number, segment in enumerate(segments, start=1):
+        if segment.seconds is None:
+            raise RequestError(f"line {number} of the story has no length: give its seconds")
+        at += segment.seconds
+        places.append(round(at * rate))
+    if at > MAX_SECONDS:
+        raise RequestError(f"the story takes {at:.1f} s; at most {MAX_SECONDS:g} s are made")
+    return places
+
+
+def tell(tokens: Tokens, items: list[Item], options: SampleOptions) -> list[Motion]:
+    """Make the story of every item, at 20 fps; a line of any length, the lines longer than one piece in windows.
+
+    Raises:
+        RequestError: See ``borders``.
+    """
+    places = [borders(item.request.segments, tokens.rate) for item in items]
+    for marks in places:
+        for number, (start, stop) in enumerate(pairwise(marks), start=1):
+            if stop - start < SHORTEST:
+                raise RequestError(
+                    f"line {number} of the story takes {(stop - start) / tokens.rate:.1f} s; a line takes at least"
+                    f" {SHORTEST / tokens.rate:.1f} s"
+                )
+    jobs = [
+        Job(tokens.empty(stop - start), segment.text, item_seed(item.seed, 1000 + number))
+        for item, marks in zip(items, places, strict=True)
+        for number, (segment, (start, stop)) in enumerate(zip(item.request.segments, pairwise(marks), strict=True))
+    ]
+    made = tokens.fill(jobs, options)
+    whole = []
+    for marks in places:
+        whole.append(torch.cat(made[: len(marks) - 1]))
+        made = made[len(marks) - 1 :]
+    # Every second border at once; the others then see what became of their neighbours.
+    for parity in (0, 1):
+        _soften(tokens, items, whole, places, parity, options)
+    return [
+        _cut(tokens.decode(ids), sum(segment.seconds or 0.0 for segment in item.request.segments))
+        for ids, item in zip(whole, items, strict=True)
+    ]
+
+
+def _soften(
+    tokens: Tokens, items: list[Item], whole: list[Tensor], places: list[list[int]], parity: int, options: SampleOptions
+) -> None:
+    """Make the tokens around every second border again."""
+    spots, jobs = [], []
+    for index, (item, marks) in enumerate(zip(items, places, strict=True)):
+        for number in range(1 + parity, len(marks) - 1, 2):
+            before, border, behind = marks[number - 1 : number + 2]
+            first = border - min(HIDDEN, (border - before) // 3)
+            last = border + min(HIDDEN, (behind - border) // 3)
+            start = max(0, first - SIGHT)
+            stop = min(len(whole[index]), last + SIGHT)
+            ids = whole[index][start:stop].clone()
+            ids[first - start : last - start] = tokens.masked.config.mask_id
+            # No text: either line's sentence would begin its gesture anew in the middle of the transition.
+            jobs.append(Job(ids, "", item_seed(item.seed, 100_000 + number)))
+            spots.append((index, start, stop))
+    for (index, start, stop), ids in zip(spots, tokens.fill(jobs, options), strict=True):
+        whole[index][start:stop] = ids
+
+
+def _cut(motion: Motion, seconds: float) -> Motion:
+    frames = min(len(motion), round(seconds * FPS))
+    return motion.with_(
+        rotations=motion.rotations[:frames],
+        root=motion.root[:frames],
+        contacts=None if motion.contacts is None else motion.contacts[:frames],
+    )
+
+
+def seams(segments: Sequence[Segment], fps: float, frames: int) -> list[int]:
+    """Frames in which the lines of a story meet."""
+    return [at for at in borders(segments, fps)[1:-1] if 0 < at < frames]
