@@ -52,6 +52,11 @@ def resample_smoothly(motion: Motion, times: Float[Tensor, " K"], fps: float) ->
     )
 
 
+def faster(motion: Motion, fps: float) -> Motion:
+    """The motion at a higher frame rate by cubic splines, as long as it is to the nearest frame."""
+    return resample_smoothly(motion, torch.arange(round(motion.seconds * fps)) / fps, fps)
+
+
 def _spline(track: Float[Tensor, "T C"], place: Tensor) -> Float[Tensor, "K C"]:
     """Cubic B-spline through a track; at its ends it goes on point-symmetrically, so that speeds stay."""
     values = track.double()
@@ -106,12 +111,12 @@ def compose(source: Motion, known: Bool[Tensor, "T 10"], made: Motion, anchor: i
             if part == "root":
                 turned, moved = _placed(source, made, run, anchor)
                 root[run.start : run.stop] = borders.shifted(source.root, moved)
-                _ease(root, run, source.fps)
+                _ease(root, moved, run, source.fps)
             else:
                 turned = made.rotations[:, members]
             rotations[run.start : run.stop, members] = borders.turned(source.rotations[:, members], turned)
             eased = rot.continuous(rotations[:, members])
-            _ease(eased, run, source.fps)
+            _ease(eased, _same_signs(turned, eased), run, source.fps)
             # Signs may have changed: only what was made is written.
             rotations[run.start : run.stop, members] = rot.normalize(eased[run.start : run.stop])
     legs = known[:, PARTS.index("left_leg")] & known[:, PARTS.index("right_leg")]
@@ -148,8 +153,13 @@ def _smooth_step(share: Tensor) -> Tensor:
     return share**3 * (10 - 15 * share + 6 * share**2)
 
 
-def _ease(track: Float[Tensor, "T *channels"], run: Run, fps: float) -> None:
-    """Move the made frames of a run next to its borders, in place, so that jerk is least there.
+def _same_signs(quaternions: Tensor, like: Tensor) -> Tensor:
+    """The same rotations, each quaternion with the sign that is nearer to another one."""
+    return torch.where((quaternions * like).sum(-1, keepdim=True) < 0, -quaternions, quaternions)
+
+
+def _ease(track: Float[Tensor, "T *channels"], made: Float[Tensor, "T *channels"], run: Run, fps: float) -> None:
+    """Move the made frames of a run next to its borders, in place, so that what is added to them jerks least.
 
     The nearer a frame is to a border, the less it is held where it was.
     """
@@ -175,11 +185,12 @@ def _ease(track: Float[Tensor, "T *channels"], run: Run, fps: float) -> None:
         third = torch.diff(torch.eye(size, dtype=torch.float64), n=3, dim=0) * (STIFF * fps) ** 3
         free = torch.zeros(size, dtype=torch.bool)
         free[piece.start - first : piece.stop - first] = True
-        values = track[first:last].double().flatten(1)
+        base = made[first:last].double().flatten(1)
+        values = track[first:last].double().flatten(1) - base
         inner = third[:, free]
         right_side = held[:, None] * values[free] - inner.T @ (third[:, ~free] @ values[~free])
         solved = torch.linalg.solve(torch.diag(held) + inner.T @ inner, right_side)
-        track[piece.start : piece.stop] = solved.unflatten(1, track.shape[1:]).to(track)
+        track[piece.start : piece.stop] = (solved + base[free]).unflatten(1, track.shape[1:]).to(track)
 
 
 class _Borders:

@@ -186,3 +186,28 @@ MIRROR = tuple(
 
 LEG_LENGTH = float(CANONICAL.offsets[4].norm() + CANONICAL.offsets[7].norm())
 """Thigh plus shin of the canonical body [m]: the scale of retargeting."""
+
+# finger, offset of its first joint from the wrist, of the second and third from the one before [m]: our own neutral
+# hand, held flat with the palm down and the thumb forward; the right hand is its mirror image.
+_FINGERS = (
+    ("index", (0.1060, -0.0030, 0.0260), (0.0330, 0.0, 0.0020), (0.0235, 0.0, 0.0010)),
+    ("middle", (0.1130, 0.0, 0.0040), (0.0320, 0.0, 0.0), (0.0245, 0.0, 0.0)),
+    ("pinky", (0.0920, -0.0080, -0.0350), (0.0200, 0.0, -0.0040), (0.0190, 0.0, -0.0030)),
+    ("ring", (0.1035, -0.0030, -0.0170), (0.0300, 0.0, -0.0020), (0.0245, 0.0, -0.0010)),
+    ("thumb", (0.0350, -0.0150, 0.0400), (0.0250, -0.0020, 0.0200), (0.0230, 0.0, 0.0150)),
+)
+
+
+def _with_hands() -> Skeleton:
+    names, parents, offsets = list(CANONICAL.names), list(CANONICAL.parents), CANONICAL.offsets.tolist()
+    for side, wrist, sign in (("left", 20, 1.0), ("right", 21, -1.0)):
+        for finger, *bones in _FINGERS:
+            for number, (x, y, z) in enumerate(bones, start=1):
+                parents.append(wrist if number == 1 else len(names) - 1)
+                names.append(f"{side}_{finger}{number}")
+                offsets.append([sign * x, y, z])
+    return Skeleton(tuple(names), tuple(parents), torch.tensor(offsets))
+
+
+CANONICAL_HANDS = _with_hands()
+"""The canonical body with three joints for each of ten fingers: 52 joints in the order of SMPL+H."""
