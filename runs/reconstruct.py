@@ -14,6 +14,7 @@ import torch
 
 from motionloom.data.loader import FeatureSet, Stats
 from motionloom.data.store import Store
+from motionloom.models.body_tokenizer import BodyTokenizer
 from motionloom.models.checkpoint import load_checkpoint
 from motionloom.models.tokenizer import MotionTokenizer
 from motionloom.motion.io.files import atomic_path
@@ -31,7 +32,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     checkpoint = load_checkpoint(options.tokenizer)
-    if not isinstance(checkpoint.model, MotionTokenizer):
+    if not isinstance(checkpoint.model, MotionTokenizer | BodyTokenizer):
         parser.error(f"{options.tokenizer} holds no tokenizer")
     stats = Stats(checkpoint.stats["mean"], checkpoint.stats["std"])
     store = Store(options.store)

@@ -64,6 +64,7 @@ def generate(
         typer.Option(help="Point x,z in metres that the person comes to, +Z forward, +X left; repeat for a path."),
     ] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Let the end go on into the beginning.")] = False,
+    best_of: Annotated[int, typer.Option(help="Make so many for each and keep the one that fits the text best.")] = 1,
     json_: Json = False,
 ) -> None:
     """Make motions for a sentence."""
@@ -75,7 +76,7 @@ def generate(
     started = time.perf_counter()
     from motionloom.tasks.generate import load
 
-    motions = load(engine).generate(text, seconds, seed, count, fps, steps, guidance, path, loop)
+    motions = load(engine).generate(text, seconds, seed, count, fps, steps, guidance, path, loop, best_of)
     made = time.perf_counter() - started
     files = _write(motions, outs)
     facts = [{"seconds": motion.seconds, "fps": motion.fps, "frames": len(motion)} for motion in motions]
@@ -157,12 +158,19 @@ def inspect(
     source: Annotated[Path, typer.Argument(help="Motion file.")],
     unit: Annotated[str | None, typer.Option(help="What a BVH unit is.")] = None,
     true_fps: Annotated[float | None, typer.Option(help="The source's frame rate, where its file is wrong.")] = None,
+    text: Annotated[str, typer.Option(help="A sentence; says how well the motion fits it.")] = "",
     json_: Json = False,
 ) -> None:
-    """Print what a motion is and its physical quality."""
+    """Print what a motion is, its physical quality and how well it fits a text."""
     from motionloom.tasks.inspect import facts
 
-    found = facts(_load(source, unit, true_fps))
+    motion = _load(source, unit, true_fps)
+    found = facts(motion)
+    if text:
+        from motionloom.tasks.match import Scorer
+
+        fit = Scorer().fit(text, motion)
+        found |= {"fit": fit.verdict, "cosine": fit.score, "poor": fit.poor}
     if json_:
         _print_json(found)
         return
@@ -255,7 +263,7 @@ def data_info(store: Annotated[Path, typer.Argument(help="Folder of a store.")],
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="Recipe, for example configs/mmm-tokenizer.toml")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe, for example configs/mmm-masked.toml")],
     store: Annotated[Path, typer.Option(help="Store to train on.")],
     run: Annotated[Path, typer.Option(help="Folder for logs, checkpoints and the result; an unfinished run goes on.")],
     steps: Annotated[int | None, typer.Option(help="Updates, instead of the recipe's.")] = None,
@@ -282,7 +290,7 @@ def models(json_: Json = False) -> None:
         return
     for entry in found:
         typer.echo(
-            f"{entry['engine']}/{entry['model']}: {entry['parameters'] / 1e6:.2f} M parameters,"
+            f"{entry['model']}: {entry['parameters'] / 1e6:.2f} M parameters,"
             f" {entry['bytes'] / 1e6:.1f} MB, {entry['licence']}, data {', '.join(entry['sources'])}"
         )
 

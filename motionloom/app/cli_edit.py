@@ -18,6 +18,7 @@ Count = Annotated[int, typer.Option(help="How many; with more than one, files ar
 Engine = Annotated[str, typer.Option(help="Engine: a bundled one or a directory.")]
 Steps = Annotated[int | None, typer.Option(help="Passes through the network.")]
 Guidance = Annotated[float | None, typer.Option(help="How strongly the text is followed; 1 is plain.")]
+BestOf = Annotated[int, typer.Option(help="Make so many for each and keep the one that fits the text best.")]
 Fps = Annotated[float | None, typer.Option(help="Frame rate of the result; the motion's own when left out.")]
 Retarget = Annotated[bool, typer.Option("--retarget", help="Move the motion onto the canonical body first.")]
 Unit = Annotated[str | None, typer.Option(help="What a BVH unit is: m, cm, mm, inch or metres.")]
@@ -41,17 +42,18 @@ def complete(
     engine: Engine = "mmm",
     steps: Steps = None,
     guidance: Guidance = None,
+    best_of: BestOf = 1,
     retarget: Retarget = False,
     unit: Unit = None,
     true_fps: TrueFps = None,
     json_: Json = False,
 ) -> None:
     """Keep some seconds or body parts of a motion and make the rest anew; what is kept comes back as it was."""
-    outs = _checked(out, source)
+    outs = _checked(out, count, source)
     from motionloom.motion.keep import parse_keep
 
     choice = parse_keep(keep, keep_parts)
-    _fill(source, outs, choice, text, before, after, seed, count, fps, engine, steps, guidance,
+    _fill(source, outs, choice, text, before, after, seed, count, fps, engine, steps, guidance, best_of,
           (retarget, unit, true_fps), json_)  # fmt: skip
 
 
@@ -66,19 +68,20 @@ def predict(
     engine: Engine = "mmm",
     steps: Steps = None,
     guidance: Guidance = None,
+    best_of: BestOf = 1,
     retarget: Retarget = False,
     unit: Unit = None,
     true_fps: TrueFps = None,
     json_: Json = False,
 ) -> None:
     """Go on where a motion ends."""
-    outs = _checked(out, source)
+    outs = _checked(out, count, source)
     from motionloom.errors import RequestError
     from motionloom.motion.keep import frames
 
     if not seconds > 0:
         raise RequestError(f"{seconds} s to predict; give a positive number of seconds")
-    _fill(source, outs, frames(), text, 0.0, seconds, seed, count, fps, engine, steps, guidance,
+    _fill(source, outs, frames(), text, 0.0, seconds, seed, count, fps, engine, steps, guidance, best_of,
           (retarget, unit, true_fps), json_)  # fmt: skip
 
 
@@ -91,24 +94,25 @@ def story(
     engine: Engine = "mmm",
     steps: Steps = None,
     guidance: Guidance = None,
+    best_of: BestOf = 1,
     json_: Json = False,
 ) -> None:
     """One motion for several sentences, one after the other, with transitions between them."""
-    outs = _checked(out)
+    outs = _checked(out, count)
     started = time.perf_counter()
     from motionloom.tasks.generate import load
     from motionloom.tasks.request import Request
     from motionloom.tasks.story import read_script, seams
 
     lines = read_script(script)
-    motions = load(engine).run(Request(lines, fps, count, seed, steps, guidance))
+    motions = load(engine).run(Request(lines, fps, count, seed, steps, guidance, best_of=best_of))
     places = [seams(lines, motion.fps, len(motion)) for motion in motions]
     _report(motions, places, outs, started, json_)
 
 
 def _fill(
     source: Path, outs: list[Path], keep: Any, text: str, before: float, after: float, seed: int, count: int,
-    fps: float | None, engine: str, steps: int | None, guidance: float | None,
+    fps: float | None, engine: str, steps: int | None, guidance: float | None, best_of: int,
     reading: tuple[bool, str | None, float | None], json_: bool,
 ) -> None:  # fmt: skip
     started = time.perf_counter()
@@ -129,7 +133,7 @@ def _fill(
 
         motion = retarget(motion)
     known, seconds = lay_out(motion, keep.mask(len(motion), motion.fps), before, after)
-    request = Request((Segment(text, seconds),), fps, count, seed, steps, guidance, known=known)
+    request = Request((Segment(text, seconds),), fps, count, seed, steps, guidance, known=known, best_of=best_of)
     motions = load(engine).run(request)
     found = seams(request)
     places = [
@@ -138,7 +142,7 @@ def _fill(
     _report(motions, places, outs, started, json_)
 
 
-def _checked(outs: list[Path] | None, source: Path | None = None) -> list[Path]:
+def _checked(outs: list[Path] | None, count: int, source: Path | None = None) -> list[Path]:
     """Refuse what cannot be written before any work is done."""
     if not outs:
         raise typer.BadParameter("give at least one file to write, for example --out new.bvh", param_hint="--out")
@@ -146,9 +150,15 @@ def _checked(outs: list[Path] | None, source: Path | None = None) -> list[Path]:
 
     for path in outs:
         can_write(path)
-        if source is not None and path.exists() and source.exists() and path.samefile(source):
-            raise typer.BadParameter(f"{path} is the source itself; give another name", param_hint="--out")
+        for target in _targets(path, count):
+            if source is not None and target.exists() and source.exists() and target.samefile(source):
+                raise typer.BadParameter(f"{target} is the source itself; give another name", param_hint="--out")
     return outs
+
+
+def _targets(path: Path, count: int) -> list[Path]:
+    """The files of several motions are numbered."""
+    return [path] if count == 1 else [path.with_name(f"{path.stem}-{at + 1}{path.suffix}") for at in range(count)]
 
 
 def _report(motions: list[Any], places: list[list[int]], outs: list[Path], started: float, json_: bool) -> None:
@@ -162,7 +172,7 @@ def _report(motions: list[Any], places: list[list[int]], outs: list[Path], start
     files = []
     for index, motion in enumerate(motions):
         for path in outs:
-            target = path if len(motions) == 1 else path.with_name(f"{path.stem}-{index + 1}{path.suffix}")
+            target = _targets(path, len(motions))[index]
             save(motion, target)
             files.append(target)
     taken = time.perf_counter() - started

@@ -12,13 +12,16 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from motionloom.errors import RequestError
+from motionloom.metrics.seams import seam_jerk
 from motionloom.motion import rotations as rot
-from motionloom.motion.blend import compose, resample_smoothly
+from motionloom.motion.blend import BLEND, compose, resample_smoothly
 from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import CANONICAL, LEG_LENGTH, Skeleton
 from motionloom.tasks.request import BODY_COLUMNS, MAX_SECONDS, Known, Request
 from motionloom.tasks.tokens import FPS, Item, Job, SampleOptions, Tokens
 
+BLENDS = (BLEND, 1.6 * BLEND, 2.4 * BLEND)
+"""Blending times that are tried [s]; a clip that ends in the middle of a swing needs longer ones."""
 _SLACK = 1e-6
 
 
@@ -129,7 +132,7 @@ def _composed(tokens: Tokens, line: Timeline, known: Tensor, ids: Tensor) -> Mot
     else:
         made = resample_smoothly(made, torch.arange(len(source)) / source.fps, source.fps)
     made = made.with_(skeleton=source.skeleton)
-    answer = compose(source, line.known, made, anchor=line.first)
+    answer = _blended(line, made)
     # Kept cells that no token could hold still come back, but what was made did not see them.
     hidden = (known == tokens.masked.config.mask_id).view(len(known), -1).all(0).tolist()
     unseen = [
@@ -139,6 +142,19 @@ def _composed(tokens: Tokens, line: Timeline, known: Tensor, ids: Tensor) -> Mot
     ]
     notes = f"the model did not see what was kept of {', '.join(unseen)}" if unseen else ""
     return answer.with_(provenance=source.provenance.noting(notes)) if notes else answer
+
+
+def _blended(line: Timeline, made: Motion) -> Motion:
+    """Put both together with the shortest blend that makes the seams smooth, or with the best one there is."""
+    tried = []
+    for blend in BLENDS:
+        answer = compose(line.motion, line.known, made, line.first, blend)
+        if len(answer) < 4 or not line.seams:
+            return answer
+        tried.append((seam_jerk(answer.positions, answer.fps, line.seams), answer))
+        if tried[-1][0].smooth:
+            break
+    return min(tried, key=lambda pair: pair[0].ratio)[1]
 
 
 def _scale(body: Skeleton) -> float:

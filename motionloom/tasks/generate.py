@@ -5,6 +5,7 @@ Sentences are served here; what is known of a motion, stories, loops and paths i
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,13 @@ from motionloom.models.checkpoint import Checkpoint, load_checkpoint
 from motionloom.models.length import LengthPredictor
 from motionloom.models.masked import MaskedTransformer
 from motionloom.models.tokenizer import MotionTokenizer
+from motionloom.motion.blend import faster
 from motionloom.motion.keep import Keep, frames
 from motionloom.motion.motion import Motion, Provenance
+from motionloom.tasks.best import choose
 from motionloom.tasks.complete import complete, lay_out
 from motionloom.tasks.loop import close, decode_loop
+from motionloom.tasks.match import Scorer
 from motionloom.tasks.request import Request, Segment
 from motionloom.tasks.steer import paces, steer
 from motionloom.tasks.story import SHORTEST, tell
@@ -81,6 +85,11 @@ class MMM:
         """The text encoder, loaded when first needed."""
         return minilm()
 
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The bundled text-motion encoder, which ``best_of`` chooses by; loaded when first needed."""
+        return Scorer()
+
     @property
     def max_seconds(self) -> float:
         """Longest motion in one piece [s]."""
@@ -97,6 +106,7 @@ class MMM:
         guidance: float | None = None,
         path: Sequence[tuple[float, float]] = (),
         loop: bool = False,
+        best_of: int = 1,
         **options: Any,
     ) -> list[Motion]:
         """Make motions for a sentence.
@@ -111,6 +121,7 @@ class MMM:
             guidance: Classifier-free guidance; 1 is none.
             path: Points x, z [m] that the root goes through, the last one at the end; see ``Request``.
             loop: Whether the end goes on into the beginning.
+            best_of: Candidates a motion, of which the one that fits the text best is kept.
             **options: ``temperature`` and ``order_noise``, see ``SampleOptions``.
 
         Raises:
@@ -118,7 +129,8 @@ class MMM:
                 option unknown.
         """
         segments, points = (Segment(text=text, seconds=seconds),), tuple((float(x), float(z)) for x, z in path)
-        return self.run(Request(segments, fps, count, seed, steps, guidance, options, path=points, loop=loop))
+        request = Request(segments, fps, count, seed, steps, guidance, options, None, points, loop, best_of)
+        return self.run(request)
 
     def complete(
         self,
@@ -132,6 +144,7 @@ class MMM:
         fps: float | None = None,
         steps: int | None = None,
         guidance: float | None = None,
+        best_of: int = 1,
         **options: Any,
     ) -> list[Motion]:
         """Keep some of a motion and make the rest anew.
@@ -148,6 +161,7 @@ class MMM:
             fps: Frame rate; the motion's own when left out.
             steps: Passes through the network.
             guidance: Classifier-free guidance; 1 is none.
+            best_of: See ``generate``.
             **options: See ``generate``.
 
         Raises:
@@ -155,7 +169,8 @@ class MMM:
             MotionError: The motion is of another skeleton, or the choice leaves it.
         """
         known, seconds = lay_out(motion, keep.mask(len(motion), motion.fps), before, after)
-        return self.run(Request((Segment(text, seconds),), fps, count, seed, steps, guidance, options, known))
+        segments = (Segment(text, seconds),)
+        return self.run(Request(segments, fps, count, seed, steps, guidance, options, known, best_of=best_of))
 
     def predict(self, motion: Motion, seconds: float, text: str = "", **more: Any) -> list[Motion]:
         """Go on where a motion ends.
@@ -178,6 +193,7 @@ class MMM:
         fps: float | None = None,
         steps: int | None = None,
         guidance: float | None = None,
+        best_of: int = 1,
         **options: Any,
     ) -> list[Motion]:
         """One motion for several sentences, with transitions between them; up to ten minutes.
@@ -189,12 +205,13 @@ class MMM:
             fps: Frame rate; the model's own 20 when left out.
             steps: Passes through the network.
             guidance: Classifier-free guidance; 1 is none.
+            best_of: See ``generate``.
             **options: See ``generate``.
 
         Raises:
             RequestError: There is no line, a line has no length or is too short, or the story is too long.
         """
-        return self.run(Request(tuple(lines), fps, count, seed, steps, guidance, options))
+        return self.run(Request(tuple(lines), fps, count, seed, steps, guidance, options, best_of=best_of))
 
     def run(self, request: Request) -> list[Motion]:
         """Serve a request.
@@ -222,7 +239,9 @@ class MMM:
             raise RequestError("requests of one batch must agree in steps, guidance and options")
         (options,) = how
         items = [
-            Item(request, item_seed(request.seed, index)) for request in requests for index in range(request.count)
+            Item(request, item_seed(request.seed, index))
+            for request in requests
+            for index in range(request.count * request.best_of)
         ]
         made: dict[int, Motion] = {}
         for serve in (self._told, self._completed, self._steered, self._looped, self._made):
@@ -232,8 +251,13 @@ class MMM:
         answers: list[list[Motion]] = []
         done = 0
         for request in requests:
-            answers.append([self._signed(made[at], request) for at in range(done, done + request.count)])
-            done += request.count
+            answer = []
+            for _ in range(request.count):
+                candidates = [made[at] for at in range(done, done + request.best_of)]
+                kept = choose(self.scorer, request, candidates) if request.best_of > 1 else candidates[0]
+                answer.append(self._signed(kept, request))
+                done += request.best_of
+            answers.append(answer)
         return answers
 
     def _server(self, request: Request) -> Callable[[list[Item], SampleOptions], list[Motion]]:
@@ -312,7 +336,10 @@ class MMM:
             notes=notes,
         )
         motion = motion.with_(provenance=provenance)
-        return motion if request.fps is None else motion.at_fps(request.fps)
+        if request.fps is None or request.fps == motion.fps:
+            return motion
+        # Straight lines between frames would show as a jerk at every one of the model's own.
+        return faster(motion, request.fps) if request.fps > motion.fps else motion.at_fps(request.fps)
 
 
 def _sampling(request: Request) -> SampleOptions:

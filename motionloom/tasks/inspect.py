@@ -1,5 +1,6 @@
 """Facts about motions and bundled models, and the door for official checkpoints."""
 
+import math
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -40,12 +41,14 @@ def facts(motion: Motion) -> dict[str, Any]:
     except RetargetError as error:
         found["physics"] = f"not measured: {error}"
     else:
-        figures = physics(body.positions, body.fps)
+        figures = physics(body.positions, body.fps, rotations=body.rotations)
         found |= {
             "foot slide m/s": figures.slide,
             "penetration m": figures.penetration,
             "float m": figures.float_,
             "jitter m/s3": figures.jitter,
+            "skating ratio": figures.skate_ratio,
+            "joints beyond their limits degrees": math.degrees(cast(float, figures.joint_limit)),
         }
         if body is not motion:
             found["retargeted"] = body.provenance.notes[-1]
@@ -54,15 +57,14 @@ def facts(motion: Motion) -> dict[str, Any]:
 
 
 def bundled() -> list[dict[str, Any]]:
-    """The models in the package: engine, model, parameters, bytes, licence, data sources."""
+    """The models in the package: name, kind, parameters, bytes, licence, data sources."""
     root = Path(str(resources.files("motionloom") / "starter"))
     found = []
-    for config in sorted(root.glob("*/*/config.json")):
+    for config in sorted(root.rglob("config.json")):
         checkpoint = load_checkpoint(config.parent)
         found.append(
             {
-                "engine": config.parent.parent.name,
-                "model": config.parent.name,
+                "model": config.parent.relative_to(root).as_posix(),
                 "kind": checkpoint.kind,
                 "parameters": sum(value.numel() for value in checkpoint.model.parameters()),
                 "bytes": sum(file.stat().st_size for file in config.parent.iterdir()),

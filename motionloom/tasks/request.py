@@ -13,6 +13,7 @@ from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import CANONICAL, JOINT_PARTS, PARTS
 
 MAX_COUNT = 256
+MAX_BEST_OF = 64
 MAX_SEED = (1 << 63) - 1
 MAX_SECONDS = 600.0
 """Longest timeline."""
@@ -100,6 +101,7 @@ class Request:
             otherwise, and the first segment's length is that of the whole timeline.
         path: Points x, z [m] that the root goes through in this order, from the start over the origin, facing +Z.
         loop: Whether the end goes on into the beginning.
+        best_of: Candidates a motion; the one that fits its text best by our text-motion encoder is kept.
     """
 
     segments: tuple[Segment, ...]
@@ -112,10 +114,15 @@ class Request:
     known: Known | None = None
     path: tuple[tuple[float, float], ...] = ()
     loop: bool = False
+    best_of: int = 1
 
     def __post_init__(self) -> None:
         if not self.segments:
             raise RequestError("the request has no segment; give at least a text or a length in seconds")
+        if not 1 <= self.best_of <= MAX_BEST_OF:
+            raise RequestError(f"best_of is {self.best_of}; give 1 to {MAX_BEST_OF} candidates")
+        if self.best_of > 1 and not any(segment.text for segment in self.segments):
+            raise RequestError("best_of needs a text that candidates can be held against; give one")
         if not 1 <= self.count <= MAX_COUNT:
             raise RequestError(f"count is {self.count}; 1 to {MAX_COUNT} motions can be made at once")
         if not 0 <= self.seed <= MAX_SEED:

@@ -85,7 +85,7 @@ def steer(tokens: Tokens, items: list[Item], lengths: list[list[int]], options: 
             scored = [(float(_misses(tokens.decode(ids), item.request.path).norm(dim=-1).mean()), ids) for ids in made]
             best[index] = sorted(best[index] + scored, key=lambda pair: pair[0])[:KEPT]
             pools[index] = [ids for _, ids in best[index]]
-    return [_finished(tokens.decode(pool[0]), item) for pool, item in zip(pools, items, strict=True)]
+    return [bent(tokens.decode(pool[0]), item.request.path) for pool, item in zip(pools, items, strict=True)]
 
 
 def _hidden(tokens: Tokens, ids: Tensor, round_: int, seed: int) -> Tensor:
@@ -112,9 +112,16 @@ def _misses(motion: Motion, path: tuple[tuple[float, float], ...]) -> Float[Tens
     return torch.tensor(path) - motion.root[_moments(path, len(motion))][:, [0, 2]]
 
 
-def _finished(motion: Motion, item: Item) -> Steered:
-    """Spread the rest of the error over the way."""
-    path = item.request.path
+def bent(motion: Motion, path: tuple[tuple[float, float], ...]) -> Steered:
+    """Spread what a motion is off its points over its way.
+
+    Args:
+        motion: Begins over the origin.
+        path: Points x, z [m], the last one for its end.
+
+    Raises:
+        RequestError: It is too far off.
+    """
     misses = _misses(motion, path)
     error = float(misses.norm(dim=-1).max())
     reach = max(REACH_METRES, REACH * way_length(path))

@@ -4,6 +4,7 @@ Source: MMM (arXiv 2312.03596), section 3.4 (long sequences), with tokens of the
 two put between them, so that the total length is what was asked for.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from motionloom.errors import RequestError
 from motionloom.motion.motion import Motion
+from motionloom.motion.resample import take
 from motionloom.tasks.request import MAX_SECONDS, Segment
 from motionloom.tasks.tokens import FPS, Item, Job, SampleOptions, Tokens, item_seed
 
@@ -22,6 +24,7 @@ SIGHT = 20
 """Tokens beyond those that are seen on each side."""
 SHORTEST = 3
 """Tokens of the shortest line."""
+_SLACK = 1e-6
 
 
 def read_script(path: Path) -> tuple[Segment, ...]:
@@ -74,7 +77,9 @@ def tell(tokens: Tokens, items: list[Item], options: SampleOptions) -> list[Moti
         RequestError: See ``borders``.
     """
     places = [borders(item.request.segments, tokens.rate) for item in items]
-    for marks in places:
+    for marks, item in zip(places, items, strict=True):
+        # As many tokens as cover the whole; what the last one has too much is cut off again.
+        marks[-1] = math.ceil(_seconds(item) * tokens.rate - _SLACK)
         for number, (start, stop) in enumerate(pairwise(marks), start=1):
             if stop - start < SHORTEST:
                 raise RequestError(
@@ -95,9 +100,13 @@ def tell(tokens: Tokens, items: list[Item], options: SampleOptions) -> list[Moti
     for parity in (0, 1):
         _soften(tokens, items, whole, places, parity, options)
     return [
-        _cut(tokens.decode(ids), sum(segment.seconds or 0.0 for segment in item.request.segments))
-        for ids, item in zip(whole, items, strict=True)
+        take(motion, torch.arange(round(_seconds(item) * FPS)))
+        for motion, item in zip(map(tokens.decode, whole), items, strict=True)
     ]
+
+
+def _seconds(item: Item) -> float:
+    return sum(segment.seconds or 0.0 for segment in item.request.segments)
 
 
 def _soften(
@@ -119,15 +128,6 @@ def _soften(
             spots.append((index, start, stop))
     for (index, start, stop), ids in zip(spots, tokens.fill(jobs, options), strict=True):
         whole[index][start:stop] = ids
-
-
-def _cut(motion: Motion, seconds: float) -> Motion:
-    frames = min(len(motion), round(seconds * FPS))
-    return motion.with_(
-        rotations=motion.rotations[:frames],
-        root=motion.root[:frames],
-        contacts=None if motion.contacts is None else motion.contacts[:frames],
-    )
 
 
 def seams(segments: Sequence[Segment], fps: float, frames: int) -> list[int]:

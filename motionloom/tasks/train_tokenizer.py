@@ -66,6 +66,8 @@ class TokenizerLoss:
     """Their steps from frame to frame."""
     feet: float = 1.0
     """Steps of ankles and toes over the ground: what shows as sliding."""
+    planted: float = 0.0
+    """The same for the frames in which the truth's ankle or toe stands: a slow slide shows most."""
     drift: float = 0.4
     """Root path and heading summed up over the window."""
     commitment: float = 0.02
@@ -158,7 +160,10 @@ class TokenizerTask:
         # A wrong heading carries the whole way off: a radian is worth a metre here.
         terms["drift"] = ((path - path_truth).abs().mean() + (heading - heading_truth).abs().mean()) / spread
         feet, feet_truth = ground_feet(restored, heading, path), ground_feet(truth, heading_truth, path_truth)
-        terms["feet"] = ((feet - feet_truth).abs().mean()) / spread
+        slide = (feet - feet_truth).abs().mean(-1) / spread
+        stands = truth[:, :-1, _SLICES["contacts"]]
+        terms["feet"] = slide.mean()
+        terms["planted"] = (slide * stands).sum() / stands.sum().clamp(min=1)
         terms["commitment"] = output.commitment
         loss = sum(getattr(weights, name) * value for name, value in terms.items())
         return {"loss": torch.as_tensor(loss), **terms, "perplexity": output.perplexity}
@@ -199,7 +204,7 @@ def reconstruction(
     Returns:
         local_mm: mean joint error with the root's place and heading taken from the truth, joints posed by the
         decoded rotations [mm]; global_mm: the same with the decoded root, drift included; degrees: mean error of
-        the local rotations; codes: how many codes were used.
+        the local rotations; codes: how many codes were used, of all body parts.
     """
     local, whole, degrees, used = [], [], [], set()
     per_token = model.frames_per_token
@@ -207,7 +212,8 @@ def reconstruction(
         truth = clips.clip(index)[:most]
         truth = truth[: len(truth) // per_token * per_token]
         ids = model.encode(stats.normalize(truth)[None])
-        used.update(ids.flatten().tolist())
+        # A code of one body part is another than the same number of another part.
+        used.update((part, code) for row in ids.view(ids.shape[1], -1).tolist() for part, code in enumerate(row))
         made = stats.restore(model.decode(ids))[0]
         rotations, root = decode_rotations(truth)
         made_rotations, made_root = decode_rotations(made)

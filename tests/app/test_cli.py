@@ -120,8 +120,8 @@ def test_data_prepare_and_info(motionloom, tmp_path):
 def test_models_lists_what_is_bundled(motionloom):
     status, out, _ = motionloom("models", "--json")
     assert status == 0
-    found = {f"{entry['engine']}/{entry['model']}": entry for entry in json.loads(out)}
-    assert {"mmm/tokenizer", "mmm/masked", "mmm/length"} <= set(found)
+    found = {entry["model"]: entry for entry in json.loads(out)}
+    assert set(found) == {"mmm/tokenizer", "mmm/masked", "mmm/length", "matcher"}
     assert all(entry["licence"] and entry["sources"] for entry in found.values())
 
 

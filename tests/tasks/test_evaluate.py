@@ -7,24 +7,14 @@ import pytest
 import torch
 from corpus import walk
 from engines import write_engine
-from test_train import TINY
 
 from motionloom.errors import CheckpointError, DataError, RequestError
 from motionloom.tasks import evaluate as evaluation
 from motionloom.tasks.evaluate import ROWS, EvaluateOptions, evaluate, markdown
 from motionloom.tasks.generate import load
 from motionloom.tasks.match import Scorer
-from motionloom.tasks.recipes import Recipe
-from motionloom.tasks.train import train
 
 OPTIONS = EvaluateOptions(split="train", repeats=2, seed=3, pool=2)
-
-
-@pytest.fixture(scope="module")
-def scorer(store, tmp_path_factory):
-    recipe = Recipe("tiny", "matcher", dataclasses.replace(TINY, steps=6), {"width": 16, "heads": 2, "layers": 1})
-    folder = train(recipe, store.path, tmp_path_factory.mktemp("matcher"), accelerator="cpu", progress=False)
-    return Scorer(folder)
 
 
 @pytest.fixture(scope="module")
