@@ -12,14 +12,15 @@ export OMP_NUM_THREADS=1
 train() { $bin train "configs/$1.toml" --store work/store --run "work/mmm/$2"; }
 train mmm-body-tokenizer body-tokenizer
 # The decoder goes on learning while the transformer learns its tokens: neither changes what the other sees.
-{ train mmm-body-tokenizer-2 body-tokenizer-2; train mmm-body-tokenizer-3 body-tokenizer-3; train matcher matcher; } &
+{ train mmm-body-tokenizer-2 body-tokenizer-2; train matcher matcher; } &
 train mmm-masked masked-1
 train mmm-masked-2 masked-2
+train mmm-masked-3 masked-3
 train mmm-length length
 wait
 ship() { rm -rf "motionloom/starter/$2"; cp -r "work/mmm/$1/model" "motionloom/starter/$2"; }
-ship body-tokenizer-3 mmm/tokenizer
-ship masked-2 mmm/masked
+ship body-tokenizer-2 mmm/tokenizer
+ship masked-3 mmm/masked
 ship length mmm/length
 ship matcher matcher
 .venv/bin/python runs/judge_starter.py --store work/store --out results/mmm-judge.json

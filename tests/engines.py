@@ -29,7 +29,9 @@ def write_body_engine(folder: Path) -> Path:
     for quantizer in tokenizer.quantizers:
         quantizer.get_buffer("codebook").normal_()
     tokenizer.std.fill_(SPREAD)
-    return _write(folder, tokenizer, MaskedConfig(codes=32, parts=4, width=32, heads=2, layers=2))
+    return _write(
+        folder, tokenizer, MaskedConfig(codes=32, parts=4, width=32, heads=2, layers=2, end_positions=True, reach=2)
+    )
 
 
 def _write(folder: Path, tokenizer: MotionTokenizer | BodyTokenizer, masked: MaskedConfig) -> Path:

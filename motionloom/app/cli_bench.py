@@ -25,7 +25,8 @@ def bvh(
 ) -> None:
     """Read a BVH file, beside numpy and upc-pymotion (if installed), on one thread."""
     _check(out)
-    from motionloom.tasks.bench import bench_bvh, machine
+    from motionloom.tasks.bench_clock import machine
+    from motionloom.tasks.bench_io import bench_bvh
 
     _report({"benchmark": "bvh", "machine": {**machine(), "threads": 1}, **bench_bvh(file, repeats)}, out, json_)
 
@@ -33,10 +34,15 @@ def bvh(
 @bench.command()
 def mmm(
     frames: Annotated[int, typer.Option(min=1, help="Frames of each clip.")] = 196,
-    clips: Annotated[int, typer.Option(min=1, help="Clips in one batch.")] = 1,
+    clips: Annotated[
+        int | None, typer.Option(min=1, help="Clips in one batch; when left out, 1, beside the official code 32.")
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Runs.")] = 3,
     threads: Threads = 2,
     seed: Annotated[int, typer.Option(help="Of the random weights and texts.")] = 0,
+    official: Annotated[
+        Path | None, typer.Option(help="Folder with a clone of MMM's code, to be timed on the same weights.")
+    ] = None,
     bf16: Annotated[
         bool | None, typer.Option(help="Time bfloat16 too; when left out, where the processor has it.")
     ] = None,
@@ -45,9 +51,14 @@ def mmm(
 ) -> None:
     """Generate at MMM's published size with random weights, without the text encoder."""
     _check(out)
-    from motionloom.tasks.bench import bench_mmm
+    if official is not None:
+        from motionloom.tasks.bench_official import bench_official
 
-    _report(bench_mmm(frames, repeats, threads, clips, bf16, seed), out, json_)
+        _report(bench_official(official, frames, clips or 32, repeats, threads, bf16, seed), out, json_)
+        return
+    from motionloom.tasks.bench_mmm import bench_mmm
+
+    _report(bench_mmm(frames, repeats, threads, clips or 1, bf16, seed), out, json_)
 
 
 @bench.command()

@@ -57,6 +57,9 @@ class MaskedConfig:
     end_positions: bool = False
     """Add a learned code for the distance to the motion's end, so that an end is as easy to learn as a start (not
     published)."""
+    reach: int = 0
+    """Slots on each side that a pair of convolutions mixes into a slot before the blocks: what follows what is learned
+    sooner than through attention with learned positions (not published)."""
     end_token: bool = False
     """Put an end token behind the motion (published)."""
     null_text: bool = True
@@ -73,6 +76,8 @@ class MaskedConfig:
             raise RequestError(
                 f"parts is {self.parts}; it must be at least 1, and more need embedding='learned' and no end token"
             )
+        if self.reach < 0:
+            raise RequestError(f"reach is {self.reach}; it must be at least 0")
         if not 0 <= self.dropout < 1:
             raise RequestError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
 
@@ -120,6 +125,11 @@ class TextMemory:
     words: tuple[KeysValues | None, ...]
     words_valid: Bool[Tensor, "B M"] | None
 
+    def of(self, items: Int[Tensor, "A"]) -> "TextMemory":
+        """The texts of some items."""
+        words = tuple(None if read is None else KeysValues(read.keys[items], read.values[items]) for read in self.words)
+        return TextMemory(self.sentence[items], words, None if self.words_valid is None else self.words_valid[items])
+
 
 class MaskedTransformer(nn.Module):
     """Predict every motion token from the visible ones and the text."""
@@ -140,8 +150,13 @@ class MaskedTransformer(nn.Module):
 
     @classmethod
     def tiny_parts(cls) -> "MaskedTransformer":
-        """Make a very small model for tests whose slots hold a code for each of four body parts."""
-        return cls(MaskedConfig(codes=32, parts=4, max_tokens=12, width=32, layers=2, sentence_dim=16, word_dim=12))
+        """Make a very small model of the starter's form for tests: a code for each of four body parts in a slot."""
+        return cls(
+            MaskedConfig(
+                codes=32, parts=4, max_tokens=12, width=32, layers=2, sentence_dim=16, word_dim=12, end_positions=True,
+                reach=2,
+            )
+        )  # fmt: skip
 
     @classmethod
     def tiny_published(cls) -> "MaskedTransformer":
@@ -227,6 +242,12 @@ class Trunk(nn.Module):
             self.register_buffer("positions", sine_positions(config.slots + 1, width))
         if config.end_positions:
             self.end_positions = nn.Parameter(torch.zeros(config.max_tokens, width))
+        if config.reach:
+            self.mix_in = nn.Conv1d(width, 2 * width, 2 * config.reach + 1, padding=config.reach)
+            self.mix_out = nn.Conv1d(2 * width, width, 3, padding=1)
+            # Nothing at first, so that a model that was trained without can be trained on.
+            nn.init.zeros_(self.mix_out.weight)
+            nn.init.zeros_(cast(Tensor, self.mix_out.bias))
         sizes = width, config.heads, config.mlp_ratio, config.dropout
         words_only = [Block(*sizes, to_self=False, to_words=True) for _ in range(config.word_layers)]
         with_self = [Block(*sizes, to_self=True, to_words=config.word_layers == 0) for _ in range(config.layers)]
@@ -278,17 +299,28 @@ class Trunk(nn.Module):
             x = x + self.positions[:tokens]
         for block, words in blocks[: self.config.word_layers]:
             x = block(x, None, words, text.words_valid)
-        if self.config.end_positions:
-            left = valid.sum(1, keepdim=True) - 1 - torch.arange(tokens, device=x.device)
-            x = x + self.end_positions[left.clamp(min=0)]
-        first = text.sentence
-        if self.config.length_embedding:
-            first = first + self.lengths(valid.sum(1).clamp(max=self.config.max_tokens))
-        x = torch.cat((first[:, None], x), dim=1) + self.positions[: tokens + 1]
+        x = self.assemble(x, valid, text.sentence)
         seen = F.pad(valid, (1, 0), value=see_sentence)
         for block, words in blocks[self.config.word_layers :]:
             x = block(x, seen, words, text.words_valid)
         return self.head(self.norm(x))
+
+    def assemble(
+        self, x: Float[Tensor, "B N W"], valid: Bool[Tensor, "B N"], sentence: Float[Tensor, "B W"]
+    ) -> Float[Tensor, "B N1 W"]:
+        """Put the sentence before the token vectors and add what says where each stands."""
+        tokens = x.shape[1]
+        if self.config.reach:
+            # What stands behind a motion's end must not matter, so it is zero before each convolution.
+            blank = ~valid[:, None]
+            mixed = F.gelu(self.mix_in(x.mT.masked_fill(blank, 0.0))).masked_fill(blank, 0.0)
+            x = x + self.mix_out(mixed).mT
+        if self.config.end_positions:
+            left = valid.sum(1, keepdim=True) - 1 - torch.arange(tokens, device=x.device)
+            x = x + self.end_positions[left.clamp(min=0)]
+        if self.config.length_embedding:
+            sentence = sentence + self.lengths(valid.sum(1).clamp(max=self.config.max_tokens))
+        return torch.cat((sentence[:, None], x), dim=1) + self.positions[: tokens + 1]
 
 
 class TableEmbedding(nn.Module):
@@ -299,12 +331,12 @@ class TableEmbedding(nn.Module):
         self.parts, self.size = config.parts, config.codes + 3
         self.table = nn.Embedding(self.parts * self.size, config.width)
 
-    def forward(self, ids: Int[Tensor, "B N *parts"]) -> Float[Tensor, "B N W"]:
-        """Look token vectors up."""
+    def forward(self, ids: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Look token vectors up; with body parts, ids have them as their last axis."""
         if self.parts == 1:
             return self.table(ids)
         first = torch.arange(self.parts, device=ids.device) * self.size
-        return self.table(ids + first).sum(2)
+        return self.table(ids + first).sum(-2)
 
 
 class CodebookEmbedding(nn.Module):
@@ -318,7 +350,7 @@ class CodebookEmbedding(nn.Module):
         self.special = nn.Embedding(3, config.code_dim)
         self.project = nn.Linear(config.code_dim, config.width)
 
-    def forward(self, ids: Int[Tensor, "B N"]) -> Float[Tensor, "B N W"]:
+    def forward(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows W"]:
         """Look codes up and map them."""
         return self.project(F.embedding(ids, torch.cat((self.codebook, self.special.weight))))
 

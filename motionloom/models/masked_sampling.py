@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from motionloom.errors import RequestError
 from motionloom.models.masked import MaskedConfig, MaskedTransformer, layout
+from motionloom.models.passes import Passes
 
-Predict = Callable[[Tensor], Tensor]
+Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 @torch.no_grad()
@@ -86,44 +87,49 @@ def sample(
         both = [torch.cat((x, x)) for x in (sentence, words, words_valid)]
         text = model.read_text(both[0], both[1], both[2], torch.cat((dropped, torch.ones_like(dropped))))
         valid = valid.repeat(2, 1)
+    passes = Passes(model.trunk, model.embedding, valid, text)
     streams = [torch.Generator().manual_seed(seed) for seed in seeds]
     for step in range(1, steps + 1):
+        # Logits are computed for whole slots, so a slot counts while any of its parts is hidden.
+        asked = hidden.unflatten(1, (slots, config.parts)).any(2)
+        open_ = asked.repeat_interleave(config.parts, dim=1)
         seen = ids.view(shape)
         if guidance == 1:
-            logits = model.logits(seen, valid, text)
+            logits = passes.logits(seen, asked)
         else:
-            given, free = model.logits(torch.cat((seen, seen)), valid, text).chunk(2)
+            given, free = passes.logits(torch.cat((seen, seen)), asked.repeat(2, 1)).chunk(2)
             logits = free + guidance * (given - free)
-        logits = logits.float().reshape(*ids.shape, config.codes)
-        token_noise, order_draw = _noise(streams, lengths * config.parts, ids.shape[1], config.codes, logits.device)
+        logits = logits.float().reshape(-1, config.codes)
+        token_noise, order_draw = _noise(streams, lengths * config.parts, open_, config.codes)
         if temperature > 0:
             logits = logits / temperature
-            choice = (logits + token_noise).argmax(2)
+            choice = (logits + token_noise).argmax(1)
         else:
-            choice = logits.argmax(2)
-        sure = F.log_softmax(logits, dim=2).gather(2, choice[..., None])[..., 0]
+            choice = logits.argmax(1)
+        sure = F.log_softmax(logits, dim=1).gather(1, choice[:, None])[:, 0]
         sure = order_draw if math.isinf(order_noise) else sure + order_noise * order_draw
+        sure = torch.zeros(ids.shape, device=ids.device).masked_scatter(open_, sure)
         # Settle the surest hidden tokens and leave the schedule's share hidden; none at the last step.
         left = (to_fill * math.cos(0.5 * math.pi * step / steps) + 1e-9).floor().long()
         count = hidden.sum(1) - (left if step < steps else 0)
         order = sure.masked_fill(~hidden, -math.inf).sort(dim=1, descending=True, stable=True).indices
         rank = order.argsort(1)
         settled = hidden & (rank < count[:, None])
-        ids = torch.where(settled, choice, ids)
+        ids = torch.where(settled, ids.masked_scatter(open_, choice), ids)
         hidden = hidden & ~settled
     return ids.masked_fill(empty == config.pad_id, -1).view(shape)
 
 
 def _noise(
-    streams: list[torch.Generator], lengths: Int[Tensor, "B"], tokens: int, codes: int, device: torch.device
-) -> tuple[Float[Tensor, "B tokens K"], Float[Tensor, "B tokens"]]:
-    """Draw Gumbel noise for tokens and for their order, each item from its own stream at its own length."""
+    streams: list[torch.Generator], lengths: Int[Tensor, "B"], open_: Bool[Tensor, "B tokens"], codes: int
+) -> tuple[Float[Tensor, "R K"], Float[Tensor, "R"]]:
+    """Gumbel noise for open tokens and for their order; each item draws from its own stream at its own length."""
     # An exponential draw is never zero, so its logarithm is finite.
-    draws = torch.ones(len(streams), tokens, codes + 1)
+    draws = torch.ones(*open_.shape, codes + 1)
     for row, stream, length in zip(draws, streams, lengths.tolist(), strict=True):
         row[:length].exponential_(generator=stream)
-    noise = -torch.log(draws.to(device))
-    return noise[..., :-1], noise[..., -1]
+    noise = -torch.log(draws.to(open_.device)[open_])
+    return noise[:, :-1], noise[:, -1]
 
 
 def _with_known(config: MaskedConfig, empty: Int[Tensor, "B N"], known: Int[Tensor, "B M"]) -> Int[Tensor, "B N"]:
@@ -170,16 +176,8 @@ def sample_published(
     empty, valid = layout(model.config, lengths, model.config.slots)
     start = empty if known is None else _with_known(model.config, empty, known)
     fill = start == model.config.mask_id
-    return published_loop(
-        lambda ids: model.logits(ids, valid, text),
-        model.config,
-        start,
-        lengths,
-        fill,
-        fill.sum(1),
-        steps,
-        generator,
-    )
+    passes = Passes(model.trunk, model.embedding, valid, text)
+    return published_loop(passes.logits, model.config, start, lengths, fill, fill.sum(1), steps, generator)
 
 
 @torch.no_grad()
@@ -216,9 +214,8 @@ def inpaint_published(
     empty, valid = layout(config, lengths, config.slots)
     start = torch.cat((inside, empty[:, inside.shape[1] :]), dim=1)
     motion = empty == config.mask_id
-    return published_loop(
-        lambda ids: model.logits(ids, valid, text), config, start, lengths, motion, lengths, steps, generator
-    )
+    passes = Passes(model.trunk, model.embedding, valid, text)
+    return published_loop(passes.logits, config, start, lengths, motion, lengths, steps, generator)
 
 
 def published_loop(
@@ -235,7 +232,7 @@ def published_loop(
     """Run the published schedule.
 
     Args:
-        predict: From ids to logits.
+        predict: From ids and the slots that are hidden to the logits of those slots, in a row.
         config: Of the model.
         ids: Where to start; tokens that are no mask ids here stay.
         lengths: Tokens of each motion.
@@ -260,17 +257,20 @@ def published_loop(
         rank = scores.sort(1, descending=True).indices.argsort(1)
         hidden = rank < count[:, None]
         ids = ids.masked_fill(hidden, config.mask_id)
-        logits = predict(ids).float()
-        noisy = logits if generator is None else logits + _gumbel(logits, generator)
-        choice = noisy.argmax(2)
-        ids = torch.where(hidden, choice, ids)
-        sure = logits.softmax(2).gather(2, choice[..., None])[..., 0]
-        scores = torch.where(hidden, 1 - sure, torch.zeros_like(sure))
+        logits = predict(ids, hidden).float()
+        noisy = logits if generator is None else logits + _gumbel(hidden, logits, generator)
+        choice = noisy.argmax(1)
+        sure = logits.softmax(1).gather(1, choice[:, None])[:, 0]
+        ids = ids.masked_scatter(hidden, choice)
+        scores = torch.zeros_like(scores).masked_scatter(hidden, 1 - sure)
         ids = torch.where(kept, start, ids)
     return ids
 
 
-def _gumbel(logits: Float[Tensor, "B N K"], generator: torch.Generator) -> Float[Tensor, "B N K"]:
-    uniform = torch.zeros(logits.shape, dtype=logits.dtype).uniform_(0, 1, generator=generator).to(logits.device)
-    inner = -torch.log(uniform.clamp(min=1e-20))
+def _gumbel(
+    hidden: Bool[Tensor, "B N"], logits: Float[Tensor, "H K"], generator: torch.Generator
+) -> Float[Tensor, "H K"]:
+    """Gumbel noise of the hidden slots; all slots are drawn, as the published stream has them."""
+    uniform = torch.zeros(*hidden.shape, logits.shape[1]).uniform_(0, 1, generator=generator)
+    inner = -torch.log(uniform.to(logits.device)[hidden].clamp(min=1e-20))
     return -torch.log(inner.clamp(min=1e-20))

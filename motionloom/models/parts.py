@@ -19,6 +19,7 @@ from motionloom.errors import RequestError
 from motionloom.models.layers import init_transformer
 from motionloom.models.masked import MaskedConfig, TextMemory, Trunk, layout
 from motionloom.models.masked_sampling import published_loop
+from motionloom.models.passes import Passes
 from motionloom.models.tokenizer import MotionTokenizer, TokenizerConfig, TokenizerOutput
 from motionloom.motion.features import LAYOUTS
 
@@ -212,13 +213,13 @@ class PartsEmbedding(nn.Module):
         self.special = nn.Embedding(3, half)
         self.project = nn.Linear(config.code_dim, config.width)
 
-    def forward(self, ids: Int[Tensor, "B N 2"]) -> Float[Tensor, "B N W"]:
+    def forward(self, ids: Int[Tensor, "*rows 2"]) -> Float[Tensor, "*rows W"]:
         """Look both ids up and map them together."""
         halves = [
             F.embedding(ids[..., i], torch.cat((codes, self.special.weight)))
             for i, codes in enumerate((self.upper, self.lower))
         ]
-        return self.project(torch.cat(halves, dim=2))
+        return self.project(torch.cat(halves, dim=-1))
 
 
 @torch.no_grad()
@@ -252,7 +253,8 @@ def sample_upper(
     motion = empty == model.config.mask_id
     # The end token and the pads stand in both halves.
     lower = torch.where(motion, lower, empty)
+    passes = Passes(model.trunk, model.embedding, valid, text)
     return published_loop(
-        lambda ids: model.logits(torch.stack((ids, lower), dim=2), valid, text),
+        lambda ids, hidden: passes.logits(torch.stack((ids, lower), dim=2), hidden),
         model.config, empty, lengths, motion, lengths, steps, generator, stops_early=False,
     )  # fmt: skip

@@ -66,8 +66,6 @@ class TokenizerLoss:
     """Their steps from frame to frame."""
     feet: float = 1.0
     """Steps of ankles and toes over the ground: what shows as sliding."""
-    planted: float = 0.0
-    """The same for the frames in which the truth's ankle or toe stands: a slow slide shows most."""
     drift: float = 0.4
     """Root path and heading summed up over the window."""
     commitment: float = 0.02
@@ -160,10 +158,7 @@ class TokenizerTask:
         # A wrong heading carries the whole way off: a radian is worth a metre here.
         terms["drift"] = ((path - path_truth).abs().mean() + (heading - heading_truth).abs().mean()) / spread
         feet, feet_truth = ground_feet(restored, heading, path), ground_feet(truth, heading_truth, path_truth)
-        slide = (feet - feet_truth).abs().mean(-1) / spread
-        stands = truth[:, :-1, _SLICES["contacts"]]
-        terms["feet"] = slide.mean()
-        terms["planted"] = (slide * stands).sum() / stands.sum().clamp(min=1)
+        terms["feet"] = ((feet - feet_truth).abs().mean()) / spread
         terms["commitment"] = output.commitment
         loss = sum(getattr(weights, name) * value for name, value in terms.items())
         return {"loss": torch.as_tensor(loss), **terms, "perplexity": output.perplexity}

@@ -85,6 +85,27 @@ def test_codes_for_the_end_count_from_each_motion_s_own_end():
 
 
 @torch.no_grad()
+def test_convolutions_change_nothing_until_they_are_trained_and_then_see_neighbours_within_reach():
+    torch.manual_seed(0)
+    sizes = {"codes": 32, "max_tokens": 12, "width": 32, "layers": 1, "sentence_dim": 16, "word_dim": 12}
+    plain, mixing = MaskedTransformer(MaskedConfig(**sizes)).eval(), MaskedTransformer(MaskedConfig(**sizes, reach=2))
+    mixing.eval().load_state_dict(mixing.state_dict() | plain.state_dict())
+    sentence, words, words_valid = texts(8)
+    _, valid = layout(plain.config, LENGTHS, 12)
+    ids = torch.randint(35, (8, 12), generator=seeded(3))
+    torch.testing.assert_close(mixing(ids, valid, sentence, words, words_valid),
+                               plain(ids, valid, sentence, words, words_valid))  # fmt: skip
+    mixing.trunk.mix_out.weight.normal_(generator=seeded(4))
+    x = torch.randn(1, 12, 32, generator=seeded(5))
+    everywhere = torch.ones(1, 12, dtype=torch.bool)
+    moved = x.clone()
+    moved[0, 5] += 1
+    before, after = (mixing.trunk.assemble(y, everywhere, torch.zeros(1, 32))[0, 1:] for y in (x, moved))
+    changed = (before != after).any(1).nonzero()[:, 0].tolist()
+    assert changed == list(range(2, 9))
+
+
+@torch.no_grad()
 def test_dropped_text_leaves_no_trace():
     network = model()
     sentence, words, words_valid = texts(2)
