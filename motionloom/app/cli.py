@@ -4,6 +4,7 @@ Nothing heavy is imported at the top: ``motionloom --help`` must answer at once.
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -319,6 +320,8 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Entry point: errors are one line on stderr; exit status 1, or 2 for wrong usage."""
+    # Threads that wait must sleep: on a busy machine torch's would spin, and a clip take minutes instead of seconds.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # A usage error; typer re-exports only this class of the family it carries.
     wrong_usage: type[Exception] = cast(type[Exception], typer.BadParameter.__mro__[1])
     try:

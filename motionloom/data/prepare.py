@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from motionloom.data.captions import captions_for
-from motionloom.data.sources import Take, sources
+from motionloom.data.cuts import Piece, captions_of, labels_of, pieces_of
+from motionloom.data.sources import Take, reader, sources
 from motionloom.data.store import FORMAT, SPLITS, file_digest, pack_rotations
 from motionloom.errors import DataError, MotionloomError
 from motionloom.motion import io
@@ -41,7 +41,7 @@ MIN_SECONDS = 0.8
 MAX_SPEED = 12.0
 """A root faster than this [m/s] is a tracking error: nobody runs so fast."""
 _JOB = 48
-_VERSION = 1
+_VERSION = 2
 """Raise it when the code changes what a job writes, so that half a run of older code is not continued."""
 
 
@@ -128,19 +128,21 @@ def _run_job(job: list[Take], file: Path) -> int:
     rows: list[dict[str, Any]] = []
     rotations, roots, contacts = [], [], []
     for item in job:
-        try:
-            motion, notes = convert_take(item)
-        except MotionloomError as error:
-            reason = str(error).replace(f"{item.path}", item.path.name)
-            rows.append({"id": item.id, "refused": reason})
-            continue
-        bits = (
-            motion.contacts.numpy() if motion.contacts is not None else np.zeros((len(motion), 4), bool)
-        ) @ np.array([1, 2, 4, 8], dtype=np.uint8)
-        rotations.append(pack_rotations(motion.rotations))
-        roots.append(motion.root.numpy())
-        contacts.append(bits.astype(np.uint8))
-        rows.append({"id": item.id, "frames": len(motion), "fps": motion.fps, "notes": notes})
+        for piece, result in _convert_pieces(item):
+            name = item.id + piece.name
+            if isinstance(result, MotionloomError):
+                reason = str(result).replace(f"{item.path}", item.path.name)
+                rows.append({"id": name, "refused": reason})
+                continue
+            motion, notes = result
+            bits = (
+                motion.contacts.numpy() if motion.contacts is not None else np.zeros((len(motion), 4), bool)
+            ) @ np.array([1, 2, 4, 8], dtype=np.uint8)
+            rotations.append(pack_rotations(motion.rotations))
+            roots.append(motion.root.numpy())
+            contacts.append(bits.astype(np.uint8))
+            rows.append({"id": name, "take": item.id, "frames": len(motion), "fps": motion.fps, "notes": notes})
+            rows[-1] |= {"from": piece.start, "to": piece.stop, "texts": piece.texts}
     temporary = file.with_suffix(".part")
     with temporary.open("wb") as handle:
         np.savez(
@@ -161,25 +163,64 @@ def convert_take(item: Take) -> tuple[Motion, str]:
         DataError: The take is refused: by its source, or because too little of it is usable.
         MotionloomError: The file cannot be read or moved onto the canonical body.
     """
+    return _finished(item, _read(item))
+
+
+def _convert_pieces(item: Take) -> Iterator[tuple[Piece, tuple[Motion, str] | MotionloomError]]:
+    """Each clip of a take, or why it is refused."""
+    try:
+        motion = _read(item)
+        pieces = pieces_of(item, motion.seconds)
+    except MotionloomError as error:
+        yield Piece("", 0.0, 0.0, ()), error
+        return
+    for piece in pieces:
+        try:
+            part = _cut(motion, piece.start, piece.stop) if piece.name else motion
+            yield piece, _finished(item, part)
+        except MotionloomError as error:
+            yield piece, error
+
+
+def _read(item: Take) -> Motion:
+    """A take as a canonical motion where its file has it: cut to its times, at 60 fps at most."""
     if item.refuse:
         raise DataError(item.refuse)
-    options: dict[str, Any] = {}
-    if item.path.suffix.lower() == ".bvh":
-        options = {"unit": item.unit, "fps": item.fps}
-    motion = io.load(item.path, **options)
+    if item.read:
+        motion = reader(item.read)(item)
+    elif item.path.suffix.lower() == ".bvh":
+        motion = io.load(item.path, unit=item.unit, fps=item.fps)
+    else:
+        motion = io.load(item.path)
     if item.fps is not None and motion.fps != item.fps:
         motion = motion.with_(fps=item.fps)
+    if item.start is not None or item.stop is not None:
+        motion = _cut(motion, item.start or 0.0, motion.seconds if item.stop is None else item.stop)
     stride = max(1, int(motion.fps // MAX_FPS))
     frames = torch.arange(item.skip, len(motion), stride)
     if len(frames) == 0:
         raise DataError(f"only {len(motion)} frames, {item.skip} of which are no motion")
     if stride > 1 or item.skip:
         motion = take_frames(motion, frames, motion.fps / stride)
-    motion = retarget(motion)
+    return retarget(motion)
+
+
+def _cut(motion: Motion, start: float, stop: float) -> Motion:
+    """The frames between two times [s]."""
+    first, last = round(start * motion.fps), min(len(motion), round(stop * motion.fps))
+    if first >= last:
+        raise DataError(f"nothing is left between {start:g} s and {stop:g} s of {motion.seconds:.2f} s")
+    return take_frames(motion, torch.arange(first, last))
+
+
+def _finished(item: Take, motion: Motion) -> tuple[Motion, str]:
     motion, note = _without_teleports(motion)
     if motion.seconds < MIN_SECONDS:
         raise DataError(f"{motion.seconds:.2f} s long; at least {MIN_SECONDS} s are needed")
     motion = _settled(motion)
+    if item.valid is not None and not {"left_leg", "right_leg"} <= set(item.valid):
+        # Legs that nobody saw stand as at rest; that tells nothing about the floor.
+        motion = motion.with_(contacts=None)
     return motion, "; ".join(filter(None, [motion.provenance.notes[-1] if motion.provenance.notes else "", note]))
 
 
@@ -223,7 +264,7 @@ def _join(takes: list[Take], files: list[Path], out: Path, folders: Mapping[str,
             if "refused" in row:
                 refused.append((row["id"], row["refused"]))
                 continue
-            index.append(_index_row(by_id[row["id"]], row, total))
+            index.append(_index_row(by_id[row["take"]], row, total))
             total += row["frames"]
     if not index:
         raise DataError(f"none of {len(takes)} files could be taken; the first reason: {refused[0][1]}")
@@ -268,17 +309,18 @@ def _join(takes: list[Take], files: list[Path], out: Path, folders: Mapping[str,
 
 
 def _index_row(item: Take, row: dict[str, Any], start: int) -> dict[str, Any]:
+    texts = tuple(row["texts"])
     return {
-        "id": item.id,
+        "id": row["id"],
         "source": item.source,
         "licence": item.licence,
         "split": item.split,
         "fps": row["fps"],
         "start": start,
         "frames": row["frames"],
-        "labels": json.dumps(item.labels, sort_keys=True),
-        "captions": list(captions_for(item.source, item.labels, mirrored=False)),
-        "mirrored": list(captions_for(item.source, item.labels, mirrored=True)),
+        "labels": json.dumps(labels_of(item, row["from"], row["to"], texts), sort_keys=True),
+        "captions": captions_of(item, texts, mirrored=False),
+        "mirrored": captions_of(item, texts, mirrored=True),
         "notes": row["notes"],
     }
 

@@ -1,5 +1,6 @@
 """Laws of the masked transformer, its training and its sampler."""
 
+import dataclasses
 import math
 
 import pytest
@@ -87,9 +88,10 @@ def test_codes_for_the_end_count_from_each_motion_s_own_end():
 @torch.no_grad()
 def test_convolutions_change_nothing_until_they_are_trained_and_then_see_neighbours_within_reach():
     torch.manual_seed(0)
-    sizes = {"codes": 32, "max_tokens": 12, "width": 32, "layers": 1, "sentence_dim": 16, "word_dim": 12}
-    plain, mixing = MaskedTransformer(MaskedConfig(**sizes)).eval(), MaskedTransformer(MaskedConfig(**sizes, reach=2))
-    mixing.eval().load_state_dict(mixing.state_dict() | plain.state_dict())
+    config = MaskedConfig(codes=32, max_tokens=12, width=32, layers=1, sentence_dim=16, word_dim=12)
+    plain = MaskedTransformer(config).eval()
+    mixing = MaskedTransformer(dataclasses.replace(config, reach=2)).eval()
+    mixing.load_state_dict(mixing.state_dict() | plain.state_dict())
     sentence, words, words_valid = texts(8)
     _, valid = layout(plain.config, LENGTHS, 12)
     ids = torch.randint(35, (8, 12), generator=seeded(3))
