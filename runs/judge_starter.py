@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--order-noise", type=float)
     parser.add_argument("--temperature", type=float)
+    parser.add_argument("--inward", type=float)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--lengths", nargs="+", default=["given", "predicted"])
     parser.add_argument("--groups", nargs="+", default=["grammar", "free"])
@@ -32,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
 
     engine = load(options.engine)
-    names = ("guidance", "order_noise", "temperature", "steps")
+    names = ("guidance", "order_noise", "temperature", "inward", "steps")
     how = {name: value for name in names if (value := getattr(options, name)) is not None}
     seeds = list(range(options.first, options.first + options.seeds))
     results = {

@@ -33,6 +33,7 @@ def sample(
     temperature: float = 1.0,
     guidance: float = 1.5,
     order_noise: float = 4.0,
+    inward: float = 0.0,
     known: Int[Tensor, "B S *parts"] | None = None,
     no_text: Bool[Tensor, "B"] | None = None,
 ) -> Int[Tensor, "B N *parts"]:
@@ -53,6 +54,8 @@ def sample(
         guidance: Scale s of classifier-free guidance, u + s * (c - u); 1 is without, and half the work.
         order_noise: Scale of the Gumbel noise on the order in which tokens are settled; small values with
             strong guidance make motions stand still, infinity is a random order.
+        inward: What a slot's sureness loses with each slot between it and the nearer end of its motion: the pose
+            that a motion starts and ends with is settled first.
         known: Tokens that are to stay, mask ids where to fill in; behind a length anything may stand.
         no_text: Items to make without their text.
 
@@ -67,10 +70,10 @@ def sample(
         raise RequestError("this model needs an end token: use sample_published")
     if len(seeds) != len(lengths):
         raise RequestError(f"{len(seeds)} seeds were given for {len(lengths)} items: give one each")
-    if steps < 1 or temperature < 0 or order_noise < 0:
+    if steps < 1 or min(temperature, order_noise, inward) < 0:
         raise RequestError(
-            f"steps {steps}, temperature {temperature}, order noise {order_noise}: steps must be at least 1,"
-            " the others at least 0"
+            f"steps {steps}, temperature {temperature}, order noise {order_noise}, inward {inward}: steps must be at"
+            " least 1, the others at least 0"
         )
     slots = int(lengths.max())
     empty, valid = layout(config, lengths, slots)
@@ -89,6 +92,8 @@ def sample(
         valid = valid.repeat(2, 1)
     passes = Passes(model.trunk, model.embedding, valid, text)
     streams = [torch.Generator().manual_seed(seed) for seed in seeds]
+    slot = torch.arange(slots, device=ids.device)
+    depth = torch.minimum(slot, lengths[:, None] - 1 - slot).repeat_interleave(config.parts, dim=1)
     for step in range(1, steps + 1):
         # Logits are computed for whole slots, so a slot counts while any of its parts is hidden.
         asked = hidden.unflatten(1, (slots, config.parts)).any(2)
@@ -108,7 +113,7 @@ def sample(
             choice = logits.argmax(1)
         sure = F.log_softmax(logits, dim=1).gather(1, choice[:, None])[:, 0]
         sure = order_draw if math.isinf(order_noise) else sure + order_noise * order_draw
-        sure = torch.zeros(ids.shape, device=ids.device).masked_scatter(open_, sure)
+        sure = torch.zeros(ids.shape, device=ids.device).masked_scatter(open_, sure) - inward * depth
         # Settle the surest hidden tokens and leave the schedule's share hidden; none at the last step.
         left = (to_fill * math.cos(0.5 * math.pi * step / steps) + 1e-9).floor().long()
         count = hidden.sum(1) - (left if step < steps else 0)

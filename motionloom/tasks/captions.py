@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from motionloom.conditions.text import MAX_PIECES, TextFeatures, minilm
 from motionloom.data.store import Clip, Store
+from motionloom.errors import DataError
 
 _BATCH = 64
 
@@ -39,8 +40,18 @@ class CaptionTable:
         )
 
     def choices(self, clip: Clip, mirrored: bool) -> np.ndarray:
-        """Rows of the sentences that describe a clip or its mirror image."""
-        return np.array([self.rows[text] for text in (clip.mirrored if mirrored else clip.captions)])
+        """Rows of the sentences that describe a clip or its mirror image.
+
+        Raises:
+            DataError: Nothing describes it.
+        """
+        texts = clip.mirrored if mirrored else clip.captions
+        if not texts:
+            raise DataError(
+                f"clip {clip.id} has no captions; training with text needs them: prepare a store without source"
+                f" {clip.source!r} (or through source 'folder', with a captions.csv)"
+            )
+        return np.array([self.rows[text] for text in texts])
 
 
 def caption_table(store: Store) -> CaptionTable:

@@ -122,7 +122,7 @@ class MMM:
             path: Points x, z [m] that the root goes through, the last one at the end; see ``Request``.
             loop: Whether the end goes on into the beginning.
             best_of: Candidates a motion, of which the one that fits the text best is kept.
-            **options: ``temperature`` and ``order_noise``, see ``SampleOptions``.
+            **options: ``temperature``, ``order_noise`` and ``inward``, see ``SampleOptions``.
 
         Raises:
             RequestError: The text is too long, the length beyond what the model makes, the path out of reach, or an
@@ -344,7 +344,7 @@ class MMM:
 
 def _sampling(request: Request) -> SampleOptions:
     """Options of a request over the defaults; frozen, so that equal ones are one."""
-    known = {"temperature", "order_noise"}
+    known = {"temperature", "order_noise", "inward"}
     unknown = sorted(set(request.options) - known)
     if unknown:
         raise RequestError(f"unknown options {', '.join(unknown)}; known are {', '.join(sorted(known))}")

@@ -75,7 +75,7 @@ def judge_engine(engine: MMM, group: str, seeds: list[int], lengths: str = "give
         group: "grammar" or "free".
         seeds: Seeds of each sentence.
         lengths: "given" for the seconds listed with each sentence, "predicted" for the engine's own choice.
-        **options: Of the request: steps, guidance, temperature, order_noise.
+        **options: Of the request: steps, guidance, temperature, order_noise, inward.
 
     Returns:
         Counts by sentence and in all, rules that failed, and means of the named quantities.

@@ -53,6 +53,8 @@ class SampleOptions:
     """Of the token probabilities."""
     order_noise: float = 8.0
     """Gumbel noise on the order in which tokens are settled; small values make motions stand still."""
+    inward: float = 0.0
+    """How much sooner the ends of a motion are settled than its middle, for each slot between."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +209,8 @@ class Tokens:
         ids = sample(
             self.masked, lengths, (features.sentence - mean) / std, features.words, features.valid, seeds,
             steps=options.steps, temperature=options.temperature, guidance=options.guidance,
-            order_noise=options.order_noise, known=known, no_text=torch.tensor([not text for text in texts]),
+            order_noise=options.order_noise, inward=options.inward, known=known,
+            no_text=torch.tensor([not text for text in texts]),
         )  # fmt: skip
         return [row[:length] for row, length in zip(ids, lengths.tolist(), strict=True)]
 

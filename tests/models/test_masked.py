@@ -141,6 +141,7 @@ def test_an_item_alone_equals_the_item_at_any_place_of_a_batch(seed: int, guidan
             words_valid[chosen],
             [seeds[i] for i in items],
             guidance=guidance,
+            inward=guidance - 1,
             known=known[chosen],
         )
 
