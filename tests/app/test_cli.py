@@ -95,6 +95,20 @@ def test_inspect_prints_facts(motionloom, bvh):
     assert "fps" in out
 
 
+def test_inspect_says_how_well_a_motion_fits_a_text(motionloom, bvh):
+    found = {}
+    for text in ("a person walks forward", "a person takes a deep bow"):
+        status, out, _ = motionloom("inspect", str(bvh), "--text", text, "--json")
+        assert status == 0
+        found[text] = json.loads(out)
+        assert -1 <= found[text]["cosine"] <= 1
+        assert found[text]["poor"] == found[text]["fit"].startswith("POOR")
+    walks, bows = found.values()
+    assert walks["cosine"] > bows["cosine"]
+    assert bows["poor"]
+    assert motionloom("inspect", str(bvh), "--text", " ".join(["walk"] * 10_000))[0] == 1
+
+
 def test_render_draws(motionloom, bvh, tmp_path):
     status, _, _ = motionloom("render", bvh, "--out", tmp_path / "walk.png", "--poses", 3)
     assert status == 0
