@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from motionloom.errors import RequestError
+from motionloom.metrics.seams import LIMIT, SeamJerk, seam_jerk
 from motionloom.motion.motion import Motion
 from motionloom.motion.resample import take
 from motionloom.tasks.request import MAX_SECONDS, Segment
@@ -22,6 +23,8 @@ HIDDEN = 3
 """Tokens made again on each side of a border between lines."""
 SIGHT = 20
 """Tokens beyond those that are seen on each side."""
+TURNS = 4
+"""How often a transition that is not smooth is made."""
 SHORTEST = 3
 """Tokens of the shortest line."""
 _SLACK = 1e-6
@@ -96,13 +99,33 @@ def tell(tokens: Tokens, items: list[Item], options: SampleOptions) -> list[Moti
     for marks in places:
         whole.append(torch.cat(made[: len(marks) - 1]))
         made = made[len(marks) - 1 :]
-    # Every second border at once; the others then see what became of their neighbours.
-    for parity in (0, 1):
-        _soften(tokens, items, whole, places, parity, options)
-    return [
-        take(motion, torch.arange(round(_seconds(item) * FPS)))
-        for motion, item in zip(map(tokens.decode, whole), items, strict=True)
-    ]
+    _soften(tokens, items, whole, places, [range(1, len(marks) - 1) for marks in places], 0, options)
+    motions = [_decoded(tokens, ids, item) for ids, item in zip(whole, items, strict=True)]
+    for turn in range(1, TURNS):
+        rough = [_rough(motion, item) for motion, item in zip(motions, items, strict=True)]
+        if not any(rough):
+            break
+        again = [ids.clone() for ids in whole]
+        _soften(tokens, items, again, places, rough, turn, options)
+        for index in (index for index, some in enumerate(rough) if some):
+            motion = _decoded(tokens, again[index], items[index])
+            if _jerk(motion, items[index]).ratio < _jerk(motions[index], items[index]).ratio:
+                whole[index], motions[index] = again[index], motion
+    return motions
+
+
+def _decoded(tokens: Tokens, ids: Tensor, item: Item) -> Motion:
+    return take(tokens.decode(ids), torch.arange(round(_seconds(item) * FPS)))
+
+
+def _jerk(motion: Motion, item: Item) -> SeamJerk:
+    return seam_jerk(motion.positions, FPS, seams(item.request.segments, FPS, len(motion)))
+
+
+def _rough(motion: Motion, item: Item) -> list[int]:
+    """Borders that are not smooth."""
+    jerk = _jerk(motion, item)
+    return [number for number, value in enumerate(jerk.seams, start=1) if value > LIMIT * jerk.usual]
 
 
 def _seconds(item: Item) -> float:
@@ -110,12 +133,25 @@ def _seconds(item: Item) -> float:
 
 
 def _soften(
-    tokens: Tokens, items: list[Item], whole: list[Tensor], places: list[list[int]], parity: int, options: SampleOptions
-) -> None:
-    """Make the tokens around every second border again."""
+    tokens: Tokens, items: list[Item], whole: list[Tensor], places: list[list[int]], borders_: Sequence[Sequence[int]],
+    turn: int, options: SampleOptions,
+) -> None:  # fmt: skip
+    """Make the tokens around some borders of each item again.
+
+    Every second border at once; the others then see what became of their neighbours.
+    """
+    for odd in (1, 0):
+        chosen = [[number for number in some if number % 2 == odd] for some in borders_]
+        _remake(tokens, items, whole, places, chosen, turn, options)
+
+
+def _remake(
+    tokens: Tokens, items: list[Item], whole: list[Tensor], places: list[list[int]], chosen: list[list[int]],
+    turn: int, options: SampleOptions,
+) -> None:  # fmt: skip
     spots, jobs = [], []
     for index, (item, marks) in enumerate(zip(items, places, strict=True)):
-        for number in range(1 + parity, len(marks) - 1, 2):
+        for number in chosen[index]:
             before, border, behind = marks[number - 1 : number + 2]
             first = border - min(HIDDEN, (border - before) // 3)
             last = border + min(HIDDEN, (behind - border) // 3)
@@ -124,7 +160,7 @@ def _soften(
             ids = whole[index][start:stop].clone()
             ids[first - start : last - start] = tokens.masked.config.mask_id
             # No text: either line's sentence would begin its gesture anew in the middle of the transition.
-            jobs.append(Job(ids, "", item_seed(item.seed, 100_000 + number)))
+            jobs.append(Job(ids, "", item_seed(item.seed, 100_000 * (turn + 1) + number)))
             spots.append((index, start, stop))
     for (index, start, stop), ids in zip(spots, tokens.fill(jobs, options), strict=True):
         whole[index][start:stop] = ids
