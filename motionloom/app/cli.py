@@ -320,8 +320,9 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Entry point: errors are one line on stderr; exit status 1, or 2 for wrong usage."""
-    # Threads that wait must sleep: on a busy machine torch's would spin, and a clip take minutes instead of seconds.
+    # Threads that wait must soon sleep: on a busy machine torch's would spin, and a clip take minutes, not seconds.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     # A usage error; typer re-exports only this class of the family it carries.
     wrong_usage: type[Exception] = cast(type[Exception], typer.BadParameter.__mro__[1])
     try:

@@ -120,9 +120,9 @@ def test_only_what_is_near_a_line_changes_with_it(engine):
     """Lines are made by themselves: another last line leaves the first one's tokens as they were."""
     lines = [Segment("a person walks", 8.0), Segment("he bows", 8.0), Segment("she runs", 4.0)]
     first = engine.story(lines, seed=3, **FAST)[0]
-    second = engine.story([*lines[:2], Segment("he waves", 4.0)], seed=3, **FAST)[0]
+    second = engine.story([*lines[:2], Segment("", 4.0)], seed=3, **FAST)[0]
     # Up to the first transition, which may be made again in one of them only, less what the decoder looks ahead.
-    assert torch.equal(first.rotations[:40, 1:], second.rotations[:40, 1:])
+    assert torch.equal(first.rotations[:50, 1:], second.rotations[:50, 1:])
     assert not torch.equal(first.rotations[-60:], second.rotations[-60:])
 
 
