@@ -9,7 +9,7 @@ from motionloom.motion import rotations as rot
 from motionloom.motion.kinematics import facing, yaw
 from motionloom.motion.motion import Motion
 from motionloom.motion.resample import take
-from motionloom.motion.skeleton import CANONICAL, MIRROR, PARTS
+from motionloom.motion.skeleton import CANONICAL, MIRROR, PARTS, Skeleton
 
 
 def cut(motion: Motion, start: float = 0.0, end: float | None = None) -> Motion:
@@ -70,6 +70,30 @@ def join(first: Motion, second: Motion, blend: float = 0.2) -> Motion:
         valid=merged("valid"),
         contacts=merged("contacts"),
     )
+
+
+def without_ends(motion: Motion) -> Motion:
+    """Bring a motion of the canonical joints into their order, without the end sites that a BVH file adds.
+
+    Args:
+        motion: Of any skeleton; one that is not the canonical joints and leaves named ``..._end`` comes back as it is.
+    """
+    own = motion.skeleton
+    if own.same_tree(CANONICAL) or not set(CANONICAL.names) <= set(own.names):
+        return motion
+    above = {
+        name: own.names[parent] if parent >= 0 else "" for name, parent in zip(own.names, own.parents, strict=True)
+    }
+    ends = {name for name in own.names if name.endswith("_end") and name not in above.values()}
+    wanted = {
+        name: CANONICAL.names[parent] if parent >= 0 else ""
+        for name, parent in zip(CANONICAL.names, CANONICAL.parents, strict=True)
+    }
+    if set(own.names) - ends != set(CANONICAL.names) or any(above[name] != wanted[name] for name in wanted):
+        return motion
+    order = [own.names.index(name) for name in CANONICAL.names]
+    body = Skeleton(CANONICAL.names, CANONICAL.parents, own.offsets[order])
+    return motion.with_(skeleton=body, rotations=motion.rotations[:, order])
 
 
 def mirror(motion: Motion) -> Motion:

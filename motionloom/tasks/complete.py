@@ -15,6 +15,7 @@ from motionloom.errors import RequestError
 from motionloom.metrics.seams import seam_jerk
 from motionloom.motion import rotations as rot
 from motionloom.motion.blend import BLEND, compose, resample_smoothly
+from motionloom.motion.edit import without_ends
 from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import CANONICAL, LEG_LENGTH, Skeleton
 from motionloom.tasks.request import BODY_COLUMNS, MAX_SECONDS, Known, Request
@@ -170,6 +171,8 @@ def seams(request: Request) -> list[int]:
 def lay_out(motion: Motion, mask: Bool[Tensor, "T 10"], before: float, after: float) -> tuple[Known, float]:
     """What is known of a motion that is to become longer, and how long the whole is [s].
 
+    A motion that was read from a BVH file of ours may have its end sites still.
+
     Raises:
         RequestError: A time is negative or no number.
     """
@@ -178,4 +181,4 @@ def lay_out(motion: Motion, mask: Bool[Tensor, "T 10"], before: float, after: fl
             raise RequestError(f"{name} is {seconds} s; give 0 to {MAX_SECONDS:g} s")
     # Whole frames, so that the two do not round apart.
     first, more = round(before * motion.fps), round(after * motion.fps)
-    return Known(motion, mask, first / motion.fps), (first + len(motion) + more) / motion.fps
+    return Known(without_ends(motion), mask, first / motion.fps), (first + len(motion) + more) / motion.fps
