@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Reproduces the weights in motionloom/starter from the raw data: about 6 CPU hours on one AVX2 core, two at a time.
+# Reproduces the weights in motionloom/starter from the raw data: about 5 CPU hours on AVX2 cores, two at a time.
 #   runs/mmm-starter.sh CMU_FOLDER BANDAI_FOLDER
 # Result: body-part tokenizer, masked transformer, length predictor and text-motion encoder; then the published figures.
 set -euo pipefail
@@ -25,4 +25,4 @@ ship length mmm/length
 ship matcher matcher
 .venv/bin/python runs/judge_starter.py --store work/store --out results/mmm-judge.json
 .venv/bin/python runs/reconstruct.py --store work/store --out results/mmm-tokenizer.json
-$bin evaluate mmm --data work/store --out results/mmm-evaluate.json
+$bin evaluate mmm --data work/store --repeats 5 --out results/mmm-evaluate.json

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from motionloom.motion.edit import cut
 from motionloom.motion.motion import Motion
-from motionloom.tasks.match import FPS, Scorer
+from motionloom.tasks.match import Scorer
 from motionloom.tasks.request import Request, Segment
 
 
@@ -18,11 +18,14 @@ def choose(scorer: Scorer, request: Request, candidates: Sequence[Motion]) -> Mo
         scorer: Text-motion encoder.
         request: What the candidates were made for; holds at least one text.
         candidates: Motions of the whole timeline.
+
+    Raises:
+        RequestError: A line with text is shorter than the encoder reads.
     """
     totals = [0.0] * len(candidates)
     weight = 0.0
     for segment, start, stop in _spans(request, candidates[0].seconds):
-        if not segment.text or stop - start < 4 / FPS:
+        if not segment.text:
             continue
         whole = len(request.segments) == 1
         pieces = [motion if whole else cut(motion, start, min(stop, motion.seconds)) for motion in candidates]
