@@ -16,6 +16,7 @@ from motionloom.app.cli_bench import bench
 from motionloom.app.cli_clean import clean
 from motionloom.app.cli_edit import complete, predict, story
 from motionloom.app.cli_evaluate import evaluate
+from motionloom.app.files import check_outs, read, write
 from motionloom.errors import MotionloomError
 
 app = typer.Typer(
@@ -72,16 +73,30 @@ def generate(
     outs = out or []
     if not outs:
         raise typer.BadParameter("give at least one file to write, for example --out wave.bvh", param_hint="--out")
-    _check_outs(outs)
+    check_outs(outs)
     path = [_point(text_) for text_ in to or []]
     started = time.perf_counter()
     from motionloom.tasks.generate import load
 
     motions = load(engine).generate(text, seconds, seed, count, fps, steps, guidance, path, loop, best_of)
     made = time.perf_counter() - started
-    files = _write(motions, outs)
-    facts = [{"seconds": motion.seconds, "fps": motion.fps, "frames": len(motion)} for motion in motions]
+    files = write(motions, outs)
+    closing: list[float] = []
+    if loop:
+        from motionloom.tasks.loop import wrap_jerk
+
+        closing = [wrap_jerk(motion).ratio for motion in motions]
     if json_:
+        facts = [
+            {
+                "seconds": motion.seconds,
+                "fps": motion.fps,
+                "frames": len(motion),
+                "notes": list(motion.provenance.notes),
+                **({"loop_jerk": round(closing[at], 3)} if loop else {}),
+            }
+            for at, motion in enumerate(motions)
+        ]
         _print_json({"motions": facts, "files": [str(file) for file in files], "seconds_taken": round(made, 3)})
         return
     for file in files:
@@ -90,10 +105,8 @@ def generate(
     for motion in motions:
         for note in motion.provenance.notes:
             typer.echo(f"note: {note}")
-        if loop:
-            from motionloom.tasks.loop import wrap_jerk
-
-            typer.echo(f"where the loop closes: jerk {wrap_jerk(motion).ratio:.2f} of the clip's own 95th percentile")
+    for ratio in closing:
+        typer.echo(f"where the loop closes: jerk {ratio:.2f} of the clip's own 95th percentile")
     typer.echo(f"made {lengths} of motion in {made:.1f} s, all done after {time.perf_counter() - started:.1f} s")
 
 
@@ -108,26 +121,6 @@ def _point(text: str) -> tuple[float, float]:
     return x, z
 
 
-def _check_outs(outs: list[Path]) -> None:
-    """Refuse what cannot be written before any work is done."""
-    from motionloom.motion.io import can_write
-
-    for path in outs:
-        can_write(path)
-
-
-def _write(motions: list[Any], outs: list[Path]) -> list[Path]:
-    from motionloom.motion.io import save
-
-    files = []
-    for index, motion in enumerate(motions):
-        for path in outs:
-            target = path if len(motions) == 1 else path.with_name(f"{path.stem}-{index + 1}{path.suffix}")
-            save(motion, target)
-            files.append(target)
-    return files
-
-
 @app.command()
 def convert(
     source: Annotated[Path, typer.Argument(help="Motion file: .bvh .amc .npz .npy .csv")],
@@ -140,8 +133,8 @@ def convert(
     to_body: Annotated[bool, typer.Option("--retarget", help="Move it onto the canonical body.")] = False,
 ) -> None:
     """Turn a motion file into another format."""
-    _check_outs([target])
-    motion = _load(source, unit, true_fps)
+    check_outs([target])
+    motion = read(source, unit, true_fps)
     if to_body:
         from motionloom.motion.retarget import retarget
 
@@ -165,7 +158,7 @@ def inspect(
     """Print what a motion is, its physical quality and how well it fits a text."""
     from motionloom.tasks.inspect import facts
 
-    motion = _load(source, unit, true_fps)
+    motion = read(source, unit, true_fps)
     found = facts(motion)
     if text:
         from motionloom.tasks.match import Scorer
@@ -195,26 +188,12 @@ def render(
 
     if out.suffix.lower() not in (".png", ".gif", ".mp4"):
         raise typer.BadParameter(f"{out}: pictures are .png, .gif or .mp4", param_hint="--out")
-    motion = _load(source, unit, None)
+    motion = read(source, unit)
     if out.suffix.lower() == ".png":
         drawing.write_sheet(motion, out, title, poses)
     else:
         drawing.write_video(motion, out, size)
     typer.echo(f"wrote {out}")
-
-
-def _load(path: Path, unit: str | None, fps: float | None) -> Any:
-    from motionloom.motion.io import load
-
-    options: dict[str, Any] = {}
-    if unit is not None:
-        try:
-            options["unit"] = float(unit)
-        except ValueError:
-            options["unit"] = unit
-    if fps is not None:
-        options["fps"] = fps
-    return load(path, **options)
 
 
 @data.command("prepare")

@@ -3,9 +3,11 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from motionloom.app.files import check_outs, read
 
 _ROWS = {
     "contact_slide": ("slide of standing feet", "m/s"),
@@ -30,23 +32,12 @@ def clean(
     json_: Annotated[bool, typer.Option("--json", help="Print machine-readable results.")] = False,
 ) -> None:
     """Lock sliding feet, set the floor and filter jitter; prints what changed."""
-    from motionloom.motion.io import can_write, load
     from motionloom.tasks.clean import CleanOptions
     from motionloom.tasks.clean import clean as clean_motion
 
-    can_write(out)
-    if out.exists() and source.exists() and out.samefile(source):
-        raise typer.BadParameter(f"{out} is the source itself; give another name", param_hint="--out")
+    check_outs([out], source=source)
     options = CleanOptions(feet, floor, jitter, blend)
-    reading: dict[str, Any] = {}
-    if unit is not None:
-        try:
-            reading["unit"] = float(unit)
-        except ValueError:
-            reading["unit"] = unit
-    if true_fps is not None:
-        reading["fps"] = true_fps
-    cleaned = clean_motion(load(source, **reading), options)
+    cleaned = clean_motion(read(source, unit, true_fps), options)
     cleaned.motion.save(out)
     before, after = asdict(cleaned.before), asdict(cleaned.after)
     if json_:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from motionloom.app.files import check_outs, read, write
+
 Source = Annotated[Path, typer.Argument(help="Motion file: .bvh .amc .npz .npy .csv")]
 Text = Annotated[str, typer.Option(help="What the person does; left out, whatever fits.")]
 Out = Annotated[
@@ -116,18 +118,12 @@ def _fill(
     reading: tuple[bool, str | None, float | None], json_: bool,
 ) -> None:  # fmt: skip
     started = time.perf_counter()
-    from motionloom.motion.io import load as load_motion
     from motionloom.tasks.complete import lay_out, seams
     from motionloom.tasks.generate import load
     from motionloom.tasks.request import Request, Segment
 
     to_body, unit, true_fps = reading
-    options: dict[str, Any] = {}
-    if unit is not None:
-        options["unit"] = float(unit) if unit.replace(".", "", 1).isdigit() else unit
-    if true_fps is not None:
-        options["fps"] = true_fps
-    motion = load_motion(source, **options)
+    motion = read(source, unit, true_fps)
     if to_body:
         from motionloom.motion.retarget import retarget
 
@@ -146,35 +142,18 @@ def _checked(outs: list[Path] | None, count: int, source: Path | None = None) ->
     """Refuse what cannot be written before any work is done."""
     if not outs:
         raise typer.BadParameter("give at least one file to write, for example --out new.bvh", param_hint="--out")
-    from motionloom.motion.io import can_write
-
-    for path in outs:
-        can_write(path)
-        for target in _targets(path, count):
-            if source is not None and target.exists() and source.exists() and target.samefile(source):
-                raise typer.BadParameter(f"{target} is the source itself; give another name", param_hint="--out")
+    check_outs(outs, count, source)
     return outs
-
-
-def _targets(path: Path, count: int) -> list[Path]:
-    """The files of several motions are numbered."""
-    return [path] if count == 1 else [path.with_name(f"{path.stem}-{at + 1}{path.suffix}") for at in range(count)]
 
 
 def _report(motions: list[Any], places: list[list[int]], outs: list[Path], started: float, json_: bool) -> None:
     """Write the motions and say how smooth their seams are."""
     from motionloom.metrics.seams import LIMIT, seam_jerk
-    from motionloom.motion.io import save
 
     measured = [
         seam_jerk(motion.positions, motion.fps, seams) for motion, seams in zip(motions, places, strict=True)
     ]  # fmt: skip
-    files = []
-    for index, motion in enumerate(motions):
-        for path in outs:
-            target = _targets(path, len(motions))[index]
-            save(motion, target)
-            files.append(target)
+    files = write(motions, outs)
     taken = time.perf_counter() - started
     if json_:
         facts = [
