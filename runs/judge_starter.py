@@ -27,13 +27,14 @@ def main() -> None:
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--inward", type=float)
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--best-of", type=int)
     parser.add_argument("--lengths", nargs="+", default=["given", "predicted"])
     parser.add_argument("--groups", nargs="+", default=["grammar", "free"])
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
 
     engine = load(options.engine)
-    names = ("guidance", "order_noise", "temperature", "inward", "steps")
+    names = ("guidance", "order_noise", "temperature", "inward", "steps", "best_of")
     how = {name: value for name in names if (value := getattr(options, name)) is not None}
     seeds = list(range(options.first, options.first + options.seeds))
     results = {

@@ -17,7 +17,15 @@ from torch import Tensor, nn
 
 from motionloom.errors import RequestError
 from motionloom.models.quantize import EMAQuantizer
-from motionloom.models.tokenizer import Decoder, Encoder, TokenizerConfig, TokenizerOutput, check_lengths, length_mask
+from motionloom.models.tokenizer import (
+    Decoder,
+    Encoder,
+    TokenizerConfig,
+    TokenizerOutput,
+    check_features,
+    check_lengths,
+    length_mask,
+)
 from motionloom.motion.features import LAYOUTS
 
 _LAYOUT = LAYOUTS["humanml3d"]
@@ -142,20 +150,7 @@ class BodyTokenizer(nn.Module):
         self, features: Float[Tensor, "B T D"], lengths: Int[Tensor, "B"] | None = None
     ) -> list[Float[Tensor, "B N _"]]:
         """Run the encoders alone, without quantisation."""
-        frames = features.shape[1]
-        if features.shape[2] != self.config.features:
-            raise RequestError(
-                f"frames have {features.shape[2]} features, the tokenizer needs {self.config.features};"
-                " is this motion in another layout?"
-            )
-        shortest = frames if lengths is None else int(lengths.min())
-        if shortest < self.frames_per_token:
-            raise RequestError(
-                f"a clip has {shortest} frames; a token needs {self.frames_per_token}: give a longer clip"
-            )
-        if lengths is not None:
-            check_lengths(lengths, frames, "frames")
-        mask = None if lengths is None else length_mask(lengths, frames)
+        mask = check_features(features, lengths, self.config.features, self.frames_per_token)
         relative = self._relative(features)
         return [
             encoder(relative[..., columns].transpose(1, 2), mask).transpose(1, 2)

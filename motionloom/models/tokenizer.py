@@ -174,20 +174,7 @@ class MotionTokenizer(nn.Module):
         self, features: Float[Tensor, "B T D"], lengths: Int[Tensor, "B"] | None = None
     ) -> Float[Tensor, "B N C"]:
         """Run the encoder alone, without quantisation."""
-        frames = features.shape[1]
-        if features.shape[2] != self.config.features:
-            raise RequestError(
-                f"frames have {features.shape[2]} features, the tokenizer needs {self.config.features};"
-                " is this motion in another layout?"
-            )
-        shortest = frames if lengths is None else int(lengths.min())
-        if shortest < self.frames_per_token:
-            raise RequestError(
-                f"a clip has {shortest} frames; a token needs {self.frames_per_token}: give a longer clip"
-            )
-        if lengths is not None:
-            check_lengths(lengths, frames, "frames")
-        mask = None if lengths is None else length_mask(lengths, frames)
+        mask = check_features(features, lengths, self.config.features, self.frames_per_token)
         return self.encoder(features.transpose(1, 2), mask).transpose(1, 2)
 
     def decode_vectors(
@@ -356,3 +343,31 @@ def tokenizer_loss(
     whole = F.smooth_l1_loss(output.reconstruction, target)
     local = F.smooth_l1_loss(output.reconstruction[..., local_positions], target[..., local_positions])
     return whole + commitment * output.commitment + positions * local
+
+
+def check_features(
+    features: Float[Tensor, "B T D"], lengths: Int[Tensor, "B"] | None, size: int, frames_per_token: int
+) -> Bool[Tensor, "B T"] | None:
+    """Check what a tokenizer is to encode; returns which frames exist, ``None`` where all do.
+
+    Args:
+        features: Normalised features.
+        lengths: Frames of each clip; ``None`` if all have ``T``.
+        size: Features of a frame that the tokenizer needs.
+        frames_per_token: Frames of the shortest clip.
+
+    Raises:
+        RequestError: The frames are of another layout, or a clip is too short.
+    """
+    frames = features.shape[1]
+    if features.shape[2] != size:
+        raise RequestError(
+            f"frames have {features.shape[2]} features, the tokenizer needs {size}; is this motion in another layout?"
+        )
+    shortest = frames if lengths is None else int(lengths.min())
+    if shortest < frames_per_token:
+        raise RequestError(f"a clip has {shortest} frames; a token needs {frames_per_token}: give a longer clip")
+    if lengths is None:
+        return None
+    check_lengths(lengths, frames, "frames")
+    return length_mask(lengths, frames)

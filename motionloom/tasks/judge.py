@@ -75,12 +75,12 @@ def judge_engine(engine: MMM, group: str, seeds: list[int], lengths: str = "give
         group: "grammar" or "free".
         seeds: Seeds of each sentence.
         lengths: "given" for the seconds listed with each sentence, "predicted" for the engine's own choice.
-        **options: Of the request: steps, guidance, temperature, order_noise, inward.
+        **options: Of the request: steps, guidance, best_of, temperature, order_noise, inward.
 
     Returns:
         Counts by sentence and in all, rules that failed, and means of the named quantities.
     """
-    how = {name: options.pop(name) for name in ("steps", "guidance") if name in options}
+    how = {name: options.pop(name) for name in ("steps", "guidance", "best_of") if name in options}
     items = [(prompt, seed) for prompt in prompts(group) for seed in seeds]
     passed: dict[str, list[bool]] = defaultdict(list)
     styled: dict[str, list[bool]] = defaultdict(list)
