@@ -117,7 +117,10 @@ def _bandai(content: str, style: str, mirrored: bool) -> tuple[str, ...]:
         side = OTHER_SIDE[side]
     # The seed names the pool and side, not the content: a mirrored clip draws the other side's.
     rng = random.Random(f"{pool} {side} {style}")
-    return _expand(words["pools"][pool], words["styles"][style], side, rng)
+    found, how = words["pools"][pool], words["styles"][style]
+    # Some ways of moving have verbs of their own: a giant stomps.
+    found = found | {"phrases": found["phrases"] + how.get("extra", {}).get(pool, [])}
+    return _expand(found, how, side, rng)
 
 
 @cache
@@ -139,7 +142,7 @@ def _expand(pool: dict[str, Any], style: dict[str, Any], side: str, rng: random.
     styled_forms = [form for form in grammar["styled_forms"] if filled.issuperset(_SLOT.findall(form))]
     phrases = pool["phrases"]
     total = grammar["per_phrase"] * len(phrases)
-    plain = round(style.get("plain_share", 0.42) * total) if styled_forms else total
+    plain = round(style.get("plain_share", grammar["plain_share"]) * total) if styled_forms else total
 
     # The plainest sentences are always there: "a person walks forward", "an old person walks forward".
     openings = [f"{person} {{does}}" for person in (grammar["subject"][0], *style["who"][:1])]
