@@ -215,7 +215,7 @@ def data_prepare(
     report = prepare(folders, out, workers)
     typer.echo(
         f"{report.clips} clips, {report.frames} frames, {report.hours:.2f} h in {time.perf_counter() - started:.0f} s;"
-        f" {len(report.refused)} files refused (see {out / 'refused.csv'})"
+        f" {report.refused} refused (see {out / 'refused.csv'})"
     )
 
 

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from motionloom.data.store import Clip, Store
+from motionloom.data.rows import RowWriter
+from motionloom.data.store import BODY_PARTS, Clip, Store
 from motionloom.errors import DataError
 from motionloom.motion.features import LAYOUTS, encode_features, mirror_columns
 
@@ -60,7 +61,7 @@ class FeatureSet:
 
     Args:
         store: The store.
-        split: "train", "val" or "test".
+        split: "train", "val" or "test"; clips that lack a part of the body are left out.
         fps: Frame rate of the features; clips are resampled to it.
         min_frames: Clips shorter than this are left out.
         source: Only clips of this source; of all when left out.
@@ -74,7 +75,7 @@ class FeatureSet:
     ) -> None:
         self.store, self.fps = store, fps
         folder = store.path / "features" / f"humanml3d-parent-{fps:g}"
-        if not _is_current(folder, store):
+        if not is_current(folder, store):
             _encode_all(store, folder, fps)
         rows = json.loads((folder / "rows.json").read_text())["clips"]
         features = np.load(folder / "features.npy", mmap_mode="c")
@@ -85,7 +86,9 @@ class FeatureSet:
             if rows[clip.id][1] >= min_frames and source in (None, clip.source)
         ]
         if not kept:
-            raise DataError(f"{store.path}: no clip of split {split!r} has {min_frames} frames at {fps:g} fps")
+            raise DataError(
+                f"{store.path}: no clip of split {split!r} has {min_frames} frames of a whole body at {fps:g} fps"
+            )
         self.clips = tuple(clip for clip, _, _ in kept)
         self.starts = np.array([start for _, start, _ in kept])
         self.frames = np.array([frames for _, _, frames in kept])
@@ -153,9 +156,15 @@ class FeatureSet:
     def stats(self) -> Stats:
         """Mean per feature, spread per block; yaw step and height have their own spread, contacts a fixed one."""
         order, signs = mirror_columns()
-        rows = torch.cat([self.clip(index) for index in range(len(self))])
-        mean = (rows.mean(0) + rows.mean(0)[order] * signs) / 2
-        deviation = ((rows - mean).square().mean(0) + (rows[:, order] * signs - mean).square().mean(0)).div(2)
+        total, square = (torch.zeros(self.features.shape[1], dtype=torch.float64) for _ in range(2))
+        for index in range(len(self)):
+            rows = self.clip(index).double()
+            total += rows.sum(0)
+            square += rows.square().sum(0)
+        count = int(self.frames.sum())
+        total, square = total / count, square / count
+        mean = ((total + total[order] * signs) / 2).float()
+        deviation = ((square + square[order]) / 2 - mean.double().square()).clamp(min=0.0).float()
         std = torch.empty_like(mean)
         for name, block in LAYOUTS["humanml3d"].slices.items():
             std[block] = 0.5 if name == "contacts" else deviation[block].mean().sqrt().clamp(min=1e-4)
@@ -175,7 +184,8 @@ def _group(clip: Clip) -> dict[str, str]:
     return {key: value for key, value in clip.labels.items() if key in ("content", "description")}
 
 
-def _is_current(folder: Path, store: Store) -> bool:
+def is_current(folder: Path, store: Store) -> bool:
+    """Whether a folder holds the features of this very store."""
     rows = folder / "rows.json"
     if not rows.is_file() or not (folder / "features.npy").is_file():
         return False
@@ -183,27 +193,31 @@ def _is_current(folder: Path, store: Store) -> bool:
     return found["store"] == store.digest and found["version"] == _CACHE_VERSION
 
 
-def _encode_all(store: Store, folder: Path, fps: float) -> None:
-    """Encode every clip; the array appears under its name only when it is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows: dict[str, tuple[int, int]] = {}
-    parts, total = [], 0
-    for clip in tqdm(store.clips, desc=f"features at {fps:g} fps", unit="clip"):
-        motion = store.motion(clip).with_(contacts=None).at_fps(fps)
-        if len(motion) < 2:
-            rows[clip.id] = (total, 0)
-            continue
-        features = encode_features(motion)
-        rows[clip.id] = (total, len(features))
-        total += len(features)
-        parts.append(features.numpy())
-    array = np.lib.format.open_memmap(
-        folder / "features.part", "w+", dtype=np.float32, shape=(total, parts[0].shape[1])
-    )
-    np.concatenate(parts, out=array)
-    array.flush()
-    del array
-    (folder / "features.part").replace(folder / "features.npy")
+def finish_cache(folder: Path, store: Store, rows: dict[str, tuple[int, int]], names: tuple[str, ...]) -> None:
+    """Give the arrays of a cache their names; the table of rows, without which it does not count, comes last."""
+    for name in names:
+        (folder / f"{name}.part").replace(folder / f"{name}.npy")
     temporary = folder / "rows.part"
     temporary.write_text(json.dumps({"store": store.digest, "version": _CACHE_VERSION, "clips": rows}))
     temporary.replace(folder / "rows.json")
+
+
+def _encode_all(store: Store, folder: Path, fps: float) -> None:
+    """Encode every clip of a whole body, one at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rows.json").unlink(missing_ok=True)
+    rows: dict[str, tuple[int, int]] = {}
+    with RowWriter(folder / "features.part", np.float32, (LAYOUTS["humanml3d"].size,)) as writer:
+        for clip in tqdm(store.clips, desc=f"features at {fps:g} fps", unit="clip"):
+            start = writer.rows
+            if is_whole(clip):
+                motion = store.motion(clip).with_(contacts=None).at_fps(fps)
+                if len(motion) > 1:
+                    writer.append(encode_features(motion).numpy())
+            rows[clip.id] = (start, writer.rows - start)
+    finish_cache(folder, store, rows, ("features",))
+
+
+def is_whole(clip: Clip) -> bool:
+    """Whether all parts of the body are known; layouts without masks hold no others."""
+    return set(BODY_PARTS) <= set(clip.parts)

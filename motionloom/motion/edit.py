@@ -9,7 +9,7 @@ from motionloom.motion import rotations as rot
 from motionloom.motion.kinematics import facing, yaw
 from motionloom.motion.motion import Motion
 from motionloom.motion.resample import take
-from motionloom.motion.skeleton import CANONICAL, MIRROR, PARTS, Skeleton
+from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS, MIRROR, MIRROR_HANDS, PARTS, Skeleton
 
 
 def cut(motion: Motion, start: float = 0.0, end: float | None = None) -> Motion:
@@ -99,14 +99,14 @@ def without_ends(motion: Motion) -> Motion:
 def mirror(motion: Motion) -> Motion:
     """The mirror image: left and right change places.
 
-    Works on the canonical tree with offsets that are themselves symmetric.
+    Works on the canonical tree, with or without hands, with offsets that are themselves symmetric.
 
     Raises:
         SkeletonError: The skeleton is not the canonical tree, or its two sides differ by more than 1 mm.
     """
-    if not motion.skeleton.same_tree(CANONICAL):
+    if not any(motion.skeleton.same_tree(tree) for tree in (CANONICAL, CANONICAL_HANDS)):
         raise SkeletonError("only motions of the canonical body can be mirrored; call retarget first")
-    order = list(MIRROR)
+    order = list(MIRROR if len(motion.skeleton) == len(MIRROR) else MIRROR_HANDS)
     flipped = motion.skeleton.offsets[order] * torch.tensor([-1.0, 1.0, 1.0])
     if float((flipped - motion.skeleton.offsets)[1:].abs().max()) > 1e-3:
         raise SkeletonError("the two sides of this body differ; retarget it to a symmetric one before mirroring")

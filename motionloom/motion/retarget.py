@@ -14,6 +14,7 @@ from torch import Tensor
 
 from motionloom.errors import RetargetError
 from motionloom.motion import rotations as rot
+from motionloom.motion.fingers import find_fingers, with_hands
 from motionloom.motion.joint_maps import (
     OPTIONAL,
     JointMap,
@@ -28,7 +29,7 @@ from motionloom.motion.joint_maps import (
 )
 from motionloom.motion.kinematics import forward_kinematics, to_local
 from motionloom.motion.motion import Motion, Provenance
-from motionloom.motion.skeleton import CANONICAL, LEG_LENGTH, Skeleton
+from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS, LEG_LENGTH, Skeleton
 
 _ANKLES = (7, 8)
 _LEAVES = (10, 11, 20, 21)
@@ -37,13 +38,16 @@ _SNAP = 0.97
 """Cosine of the largest angle between a rest pose's up direction and a world axis that is taken for it."""
 
 
-def retarget(motion: Motion, joint_map: JointMap | None = None, target: Skeleton = CANONICAL) -> Motion:
+def retarget(
+    motion: Motion, joint_map: JointMap | None = None, target: Skeleton = CANONICAL, hands: bool = False
+) -> Motion:
     """Move a motion of any humanoid skeleton onto the canonical body.
 
     Args:
         motion: The source motion, Y up.
         joint_map: How its joints are called; found by the names when left out.
         target: Body to move onto; the canonical tree with any offsets.
+        hands: Take the fingers along where the source has them: the result then has 52 joints.
 
     Returns:
         The motion on ``target``: same frames and fps, root path scaled by leg length. The provenance notes the
@@ -53,9 +57,11 @@ def retarget(motion: Motion, joint_map: JointMap | None = None, target: Skeleton
         RetargetError: No map fits, the source has legs of no length, or its rest pose is not that of a standing
             body, so that its rotations say nothing about ours.
     """
-    if motion.skeleton.same_tree(target) and bool(torch.allclose(motion.skeleton.offsets[1:], target.offsets[1:])):
-        return motion
     source = motion.skeleton
+    if source.same_tree(target) and bool(torch.allclose(source.offsets[1:], target.offsets[1:])):
+        return motion
+    if hands and source.same_tree(CANONICAL_HANDS) and torch.allclose(source.offsets[1:22], target.offsets[1:]):
+        return motion
     joint_map = joint_map or find_map(source)
     bones = source.offsets[1:].detach().cpu().float().contiguous().numpy().tobytes()
     rig = _rig(joint_map, source.names, source.parents, bones, target)
@@ -69,9 +75,14 @@ def retarget(motion: Motion, joint_map: JointMap | None = None, target: Skeleton
     root = scale * points[:, 1:3].mean(1) - hips
     degrees = _degrees_off(points, world, rig, target)
     note = f"retargeted by map {joint_map.name!r}, scale {scale:.4f}, limbs off by {degrees:.2f} degrees on average"
-    return Motion(
+    body = Motion(
         target, to_local(world, target), root, motion.fps, motion.valid, motion.contacts, motion.provenance.noting(note)
     )
+    fingers = find_fingers(tuple(joint_map.bare(name) for name in source.names)) if hands else {}
+    if not fingers:
+        return body
+    left, right = (rig.drivers[joint] for joint in _LEAVES[2:])
+    return with_hands(body, motion, fingers, (left, right), rig.corrections[list(_LEAVES[2:])])
 
 
 @dataclass(frozen=True, eq=False)

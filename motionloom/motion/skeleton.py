@@ -211,3 +211,6 @@ def _with_hands() -> Skeleton:
 
 CANONICAL_HANDS = _with_hands()
 """The canonical body with three joints for each of ten fingers: 52 joints in the order of SMPL+H."""
+
+MIRROR_HANDS = (*MIRROR, *range(37, 52), *range(22, 37))
+"""For each of the 52 joints the index of its mirror image."""

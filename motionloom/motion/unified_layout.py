@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from motionloom.errors import LayoutError
-from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS, JOINT_PARTS, MIRROR, PARTS
+from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS, JOINT_PARTS, MIRROR_HANDS, PARTS
 
 SIZE = 669
 JOINTS = len(CANONICAL_HANDS)
@@ -309,10 +309,6 @@ def measure_stats(
             variance[here] = (variance[here] * count[here]).sum() / count[here].sum().clamp(min=1)
     std = torch.where(seen, variance.sqrt().clamp(min=floor), 1.0)
     return UnifiedStats(mean.float(), std.float())
-
-
-MIRROR_HANDS = (*MIRROR, *range(37, 52), *range(22, 37))
-"""For each of the 52 joints the index of its mirror image."""
 
 
 @lru_cache(maxsize=1)

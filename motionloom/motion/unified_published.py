@@ -23,8 +23,8 @@ from motionloom.errors import LayoutError
 from motionloom.motion import rotations as rot
 from motionloom.motion.features import smooth
 from motionloom.motion.humanml3d import BODIES
-from motionloom.motion.skeleton import CANONICAL_HANDS, PARTS
-from motionloom.motion.unified_layout import BODY, CORRECT, JOINTS, MIRROR_HANDS, UnifiedOptions
+from motionloom.motion.skeleton import CANONICAL_HANDS, MIRROR_HANDS, PARTS
+from motionloom.motion.unified_layout import BODY, CORRECT, JOINTS, UnifiedOptions
 
 _FINGERS = ((22, 23, 24), (34, 35, 36), (25, 26, 27), (31, 32, 33), (28, 29, 30))
 CHAINS: tuple[tuple[int, ...], ...] = (

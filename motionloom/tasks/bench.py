@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from motionloom.data.convert import convert_take
 from motionloom.data.loader import FeatureSet
-from motionloom.data.prepare import convert_take
 from motionloom.data.sources import sources
 from motionloom.data.store import Store
 from motionloom.errors import DataError, MotionloomError
@@ -212,7 +212,7 @@ def _preparation(name: str, folder: Path, takes: int, repeats: int) -> dict[str,
         frames.clear()
         for take in picked:
             try:
-                frames.append(len(convert_take(take)[0]))
+                frames.append(len(convert_take(take).motion))
             except MotionloomError:
                 # Refusing a file is part of the work; the result says how many were taken.
                 continue

@@ -13,7 +13,7 @@ from corpus import walk, write_cmu
 
 from motionloom.data.prepare import prepare
 from motionloom.data.sources import bandai, cmu
-from motionloom.data.store import Store, pack_rotations, unpack_rotations
+from motionloom.data.store import Store, pack_rotations, read_refused, unpack_rotations
 from motionloom.errors import DataError
 from motionloom.motion import rotations as rot
 from motionloom.motion.contacts import with_contacts
@@ -80,7 +80,8 @@ def test_files_that_cannot_be_read_are_listed_with_the_reason(tmp_path):
     broken.write_text(broken.read_text()[:-400])
     report = prepare({"cmu": raw}, tmp_path / "store", workers=1, progress=False)
     assert report.clips == 3
-    ((clip, reason),) = report.refused
+    assert report.refused == 1
+    ((clip, reason),) = read_refused(tmp_path / "store")
     assert clip == "cmu/03_01"
     assert "03_01.bvh" in reason
     assert str(tmp_path) not in reason

@@ -7,8 +7,9 @@ import pytest
 import torch
 from corpus import walk
 
+from motionloom.data.convert import convert_take
 from motionloom.data.pickles import read_pickle
-from motionloom.data.prepare import convert_take, prepare
+from motionloom.data.prepare import prepare
 from motionloom.data.sources import amass
 from motionloom.data.store import Store
 from motionloom.errors import DataError
@@ -45,7 +46,7 @@ def test_amass_is_taken_whole_with_the_split_it_proposes(tmp_path):
         ("amass/SFU/0005/walk_poses", "val"),
         ("amass/SSM_synced/a/b_poses", "test"),
     ]
-    found, _ = convert_take(takes[0])
+    found = convert_take(takes[0]).motion
     assert found.fps == 60.0
     wanted = walk(240, 0)
     wanted = wanted.with_(rotations=wanted.rotations[::2], root=wanted.root[::2], fps=60.0)
@@ -135,11 +136,11 @@ def test_humanml3d_cuts_amass_as_its_index_counts(tmp_path):
         ("he stands", 1.0, 2.0),
     ]
     # 100 fps: HumanML3D takes every fifth frame, and drops 3 s of HDM05 first.
-    found, _ = convert_take(takes["humanml3d/000000"])
+    found = convert_take(takes["humanml3d/000000"]).motion
     assert off(found, walk(900, 0, 100.0), 50, 250) < 1e-4
-    found, _ = convert_take(takes["humanml3d/000002"])
+    found = convert_take(takes["humanml3d/000002"]).motion
     assert off(found, walk(900, 1, 100.0), 325, 525) < 1e-4
-    found, _ = convert_take(takes["humanml3d/000001"])
+    found = convert_take(takes["humanml3d/000001"]).motion
     assert (len(found), found.fps) == (59, 20.0)
     assert off(found, wanted, 0, 59) < 0.05
 
@@ -159,7 +160,7 @@ def test_humanml3d_from_its_features_and_what_it_lacks(tmp_path):
     (raw / "val.txt").write_text("000001\n")
     (raw / "test.txt").write_text("000001\n")
     takes = amass.humanml3d(raw)
-    found, _ = convert_take(takes[0])
+    found = convert_take(takes[0]).motion
     assert off(found, wanted, 0, len(found)) < 0.03
     (raw / "texts" / "000000.txt").write_text("no times here\n")
     with pytest.raises(DataError, match=r"000000\.txt:1: caption#tokens#from#to is needed"):

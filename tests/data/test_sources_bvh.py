@@ -5,10 +5,11 @@ import torch
 from corpus import walk
 from publishers import as_lafan, as_xsens, write_cm
 
+from motionloom.data.convert import convert_take
 from motionloom.data.cuts import captions_of, labels_of, pieces_of
-from motionloom.data.prepare import convert_take, prepare
+from motionloom.data.prepare import prepare
 from motionloom.data.sources import Media, Take, Timed, bvh_sets, folder, reader, sources
-from motionloom.data.store import Store
+from motionloom.data.store import Store, read_refused
 from motionloom.errors import DataError
 from motionloom.motion.edit import face_forward, on_floor
 from motionloom.motion.io import save
@@ -42,7 +43,8 @@ def test_100style_is_cut_as_its_table_says(tmp_path):
     write_100style(tmp_path)
     takes = {take.id: take for take in bvh_sets.style100(tmp_path)}
     assert sorted(takes) == ["100style/Aeroplane_BW", "100style/Aeroplane_FW", "100style/Neutral_FW"]
-    found, note = convert_take(takes["100style/Aeroplane_FW"])
+    converted = convert_take(takes["100style/Aeroplane_FW"])
+    found, note = converted.motion, converted.notes
     assert (len(found), found.fps) == (90, 60.0)
     assert "biovision" in note
     assert off(found, settled(walk(150, 1, 60.0), 20, 110)) < 0.03
@@ -73,7 +75,8 @@ def test_lafan1_is_read_with_its_own_axes_and_its_published_test_subject(tmp_pat
     assert [(take.split, take.texts[0].text) for take in takes] == [
         ("train", "a person walks"), ("test", "a person walks"),
     ]  # fmt: skip
-    found, note = convert_take(takes[1])
+    converted = convert_take(takes[1])
+    found, note = converted.motion, converted.notes
     assert "'lafan1'" in note
     assert off(found, settled(walk(60, 5, 30.0))) < 0.03
     with pytest.raises(DataError, match=r"no files named ACTIONn_subjectn\.bvh"):
@@ -100,7 +103,7 @@ def test_a_folder_of_motions_becomes_clips_and_parts_with_captions(tmp_path):
         "more/two.npy,a person walks,,,,\n"
     ))  # fmt: skip
     report = prepare({"folder": raw}, tmp_path / "store", workers=1, progress=False)
-    assert (report.clips, report.refused) == (4, ())
+    assert (report.clips, report.refused) == (4, 0)
     store = Store(tmp_path / "store")
     clips = {clip.id: clip for clip in store.clips}
     assert sorted(clips) == ["folder/more/two.npy", "folder/one.npz", "folder/one.npz#00", "folder/wordless.npz"]
@@ -143,8 +146,8 @@ def test_a_folder_without_captions_or_motions_says_so(tmp_path):
 
 def test_texts_beyond_the_end_are_refused_and_others_are_cut_at_it(tmp_path):
     write_folder(tmp_path, "file,text,start,stop\none.npz,late,9,12\nmore/two.npy,at the end,8,99\n")
-    report = prepare({"folder": tmp_path}, tmp_path / "store", workers=1, progress=False)
-    ((clip, reason),) = report.refused
+    prepare({"folder": tmp_path}, tmp_path / "store", workers=1, progress=False)
+    ((clip, reason),) = read_refused(tmp_path / "store")
     assert clip == "folder/one.npz"
     assert reason == "the text 'late' is from 9 s to 12.0 s, the motion has 4.00 s"
     assert {clip.id: clip.frames for clip in Store(tmp_path / "store").clips}["folder/more/two.npy#00"] == 40
@@ -178,7 +181,7 @@ def test_every_source_is_found_by_its_name_and_unknown_readers_are_named():
 
 def test_feet_nobody_saw_touch_nothing(tmp_path):
     save(walk(60, 0, 20.0).with_(root=torch.tensor([0.0, 0.93, 0.0]).repeat(60, 1)), tmp_path / "a.npz")
-    seen, _ = convert_take(plain(path=tmp_path / "a.npz"))
-    unseen, _ = convert_take(plain(path=tmp_path / "a.npz", valid=("head", "stem")))
+    seen = convert_take(plain(path=tmp_path / "a.npz")).motion
+    unseen = convert_take(plain(path=tmp_path / "a.npz", valid=("head", "stem"))).motion
     assert seen.contacts is not None
     assert unseen.contacts is None

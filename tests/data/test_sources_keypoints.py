@@ -7,8 +7,9 @@ from corpus import walk
 from scipy.io import savemat
 from test_sources_smpl import off, smpl_of
 
+from motionloom.data.convert import convert_take
 from motionloom.data.matfiles import read_mat
-from motionloom.data.prepare import convert_take, prepare
+from motionloom.data.prepare import prepare
 from motionloom.data.sources import actions, video
 from motionloom.data.sources.actions import _KINECT
 from motionloom.data.sources.video import _H36M, _MPI
@@ -56,12 +57,12 @@ def test_humanact12_from_poses_and_from_joints(tmp_path):
     np.save(tmp_path / "joints" / "P01G01R02F0100T0160A0201.npy", joints)
     (take,) = actions.humanact12(tmp_path / "joints")
     assert (take.id, take.action) == ("humanact12/P01G01R02F0100T0160A0201", "walk")
-    assert limbs_off(convert_take(take)[0], motion) < 0.02
+    assert limbs_off(convert_take(take).motion, motion) < 0.02
     joints[:, 0] = root
     table = {"poses": [poses.reshape(60, 72)], "oldposes": [], "joints3D": [joints], "y": [11]}
     (tmp_path / "humanact12poses.pkl").write_bytes(pickle.dumps(table))
     (take,) = actions.humanact12(tmp_path)
-    found, _ = convert_take(take)
+    found = convert_take(take).motion
     assert (take.action, found.fps) == ("throw", 20.0)
     assert off(found, motion) < 1e-3
     (tmp_path / "humanact12poses.pkl").write_bytes(pickle.dumps(table | {"y": []}))
@@ -85,7 +86,7 @@ def test_uestc_is_in_place_and_split_by_subject(tmp_path):
     assert [(take.split, take.action) for take in takes] == [
         ("train", "punching and knee lifting"), ("test", "marking time"),
     ]  # fmt: skip
-    found, _ = convert_take(takes[0])
+    found = convert_take(takes[0]).motion
     assert off(found, motion.with_(root=motion.root[:1].expand(60, 3).clone())) < 1e-3
     with pytest.raises(DataError, match=r"0\.33 s long"):
         convert_take(takes[1])
@@ -117,9 +118,9 @@ def test_ntu_skeletons_of_one_and_of_two_people(tmp_path):
         ("ntu/S018C002P001R001A055-0", "hugging other person", "train"),
         ("ntu/S018C002P001R001A055-1", "hugging other person", "train"),
     ]
-    found, _ = convert_take(takes[0])
+    found = convert_take(takes[0]).motion
     assert limbs_off(found, motions[0]) < 0.06
-    assert len({len(convert_take(take)[0]) for take in takes}) == 1
+    assert len({len(convert_take(take).motion) for take in takes}) == 1
     text = (tmp_path / "S001C001P003R001A023.skeleton").read_text()
     (tmp_path / "S001C001P003R001A023.skeleton").write_text(text[: len(text) // 2])
     with pytest.raises(DataError, match=r"ends after .* lines, within a frame|where a number is needed"):
@@ -176,7 +177,7 @@ def test_h36m_from_the_table_that_videopose3d_makes(tmp_path):
     assert [(take.id, take.split, take.action) for take in takes] == [
         ("h36m/S1-Walking_1", "train", "walking"), ("h36m/S9-WalkDog", "test", "walk dog"),
     ]  # fmt: skip
-    assert limbs_off(convert_take(takes[0])[0], motion) < 0.06
+    assert limbs_off(convert_take(takes[0]).motion, motion) < 0.06
     with pytest.raises(DataError, match=r"data_3d_h36m\.npz is missing; make it with VideoPose3D"):
         video.h36m(tmp_path / "nowhere")
     np.savez(tmp_path / "data_3d_h36m.npz", positions_3d=np.array({"S2": {}}, dtype=object))
@@ -202,7 +203,7 @@ def test_mpi_from_one_of_its_cameras(tmp_path):
     assert (take.id, take.split) == ("mpi/S8-Seq1", "val")
     assert take.video is not None
     assert take.video.keypoints == "S8/Seq1/annot.mat#annot2/0"
-    found, _ = convert_take(take)
+    found = convert_take(take).motion
     assert found.fps == 25.0
     assert limbs_off(found, motion) < 0.03
     path.write_bytes(path.read_bytes()[:-200])

@@ -7,7 +7,8 @@ import pytest
 from corpus import walk
 from publishers import as_beat, write_cm
 
-from motionloom.data.prepare import convert_take, prepare
+from motionloom.data.convert import convert_take
+from motionloom.data.prepare import prepare
 from motionloom.data.sources import kit, speech
 from motionloom.data.store import Store
 from motionloom.errors import DataError
@@ -134,7 +135,7 @@ def test_kit_is_read_at_its_own_rate_and_lists_what_it_lacks(tmp_path):
     assert [(take.id, take.split, take.texts[0].text) for take in takes[:1]] == [
         ("kit/00001", "train", "a person walks."),
     ]  # fmt: skip
-    found, _ = convert_take(takes[0])
+    found = convert_take(takes[0]).motion
     legs = [CANONICAL.index(f"{side}_{name}") for side in ("left", "right") for name in ("knee", "ankle")]
     wanted = face_forward(on_floor(wanted)).positions[:60, legs]
     assert found.fps == 12.5

@@ -12,7 +12,7 @@ from motionloom.motion import rotations as rot
 from motionloom.motion.edit import mirror, on_floor, turn
 from motionloom.motion.kinematics import facing
 from motionloom.motion.motion import Motion
-from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS, PARTS, Skeleton
+from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS, MIRROR_HANDS, PARTS, Skeleton
 from motionloom.motion.unified import (
     decode_path,
     decode_positions,
@@ -24,7 +24,6 @@ from motionloom.motion.unified import (
 from motionloom.motion.unified_keypoints import motion_from_keypoints
 from motionloom.motion.unified_layout import (
     LEAN,
-    MIRROR_HANDS,
     MIRROR_PARTS,
     SIZE,
     SLICES,

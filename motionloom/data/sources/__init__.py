@@ -121,6 +121,7 @@ SOURCES = {
 }
 """Every source by name."""
 READERS = {
+    "amass": f"{_HOME}.amass:read_amass_hands",
     "aist": f"{_HOME}.dance:read_aist",
     "finedance": f"{_HOME}.dance:read_finedance",
     "h36m": f"{_HOME}.video:read_h36m",

@@ -57,6 +57,7 @@ def amass(folder: Path) -> list[Take]:
             unit=None,
             split=next((split for split, subsets in _SPLITS.items() if set(subsets) & set(path.parts)), "train"),
             labels={"subset": name.split("/")[0]},
+            read="amass",
             valid=(*BODY, *HANDS),
         )
         for name, path in files.items()
@@ -123,6 +124,7 @@ def babel(folder: Path) -> list[Take]:
                         split=split,
                         labels={"sequence": key, "file": row["feat_p"]},
                         texts=_babel_texts(row, where),
+                        read="amass",
                         valid=(*BODY, *HANDS),
                     )
                 )
@@ -233,6 +235,11 @@ def marked_texts(path: Path) -> tuple[Timed, ...]:
         whole = not stop > start >= 0.0
         found.append(Timed(cells[0].strip(), None if whole else start, None if whole else stop))
     return tuple(found)
+
+
+def read_amass_hands(item: Take) -> Motion:
+    """An AMASS file with its fingers, where they were captured."""
+    return read_amass(item.path, hands=True)
 
 
 def read_humanml3d(item: Take) -> Motion:

@@ -176,7 +176,7 @@ def read_finedance(item: Take) -> Motion:
     if array.ndim != 2 or array.shape[1] not in (315, 319):
         raise DataError(f"{where}: shape {array.shape}; 315 numbers a frame (position, 52 rotations) are needed")
     values = torch.from_numpy(check_numbers(array, (None, array.shape[1]), where))[:, -315:]
-    rows = values[:, 3 : 3 + 6 * 22].unflatten(1, (22, 2, 3))
+    rows = values[:, 3:].unflatten(1, (52, 2, 3))
     first = rot.normalize(rows[..., 0, :])
     second = rows[..., 1, :] - (first * rows[..., 1, :]).sum(-1, keepdim=True) * first
     if float(torch.minimum(rows[..., 0, :].norm(dim=-1), second.norm(dim=-1)).min()) < 1e-3:

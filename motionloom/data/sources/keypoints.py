@@ -8,12 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from motionloom.data.quality import raw_flags
 from motionloom.data.sources.smpl import turn_up
 from motionloom.errors import DataError, MotionloomError
 from motionloom.motion import rotations as rot
 from motionloom.motion.io.files import check_numbers
 from motionloom.motion.motion import Motion, Provenance
-from motionloom.motion.skeleton import CANONICAL, PARTS
+from motionloom.motion.skeleton import CANONICAL, JOINT_PARTS, PARTS
 from motionloom.motion.unified_keypoints import motion_from_keypoints
 
 Points = Mapping[str, int | tuple[int, int, float]]
@@ -52,7 +53,11 @@ def keypoint_motion(
         motion = motion_from_keypoints(turned, fps, known)
     except MotionloomError as error:
         raise DataError(f"{where}: {error}") from None
-    return motion.with_(provenance=Provenance(Path(where).name, notes=motion.provenance.notes))
+    # What only the raw positions show is noted first; conversion takes it up among the clip's flags.
+    seen = [joint for joint, name in enumerate(CANONICAL.names) if JOINT_PARTS[name] in parts]
+    parents = tuple(seen.index(p) if (p := CANONICAL.parents[joint]) in seen else -1 for joint in seen)
+    odd = tuple(f"{flag.name}: {flag.detail}" for flag in raw_flags(turned[:, seen], parents))
+    return motion.with_(provenance=Provenance(Path(where).name, notes=(*odd, *motion.provenance.notes)))
 
 
 def _point(values: Float[Tensor, "T K 3"], point: int | tuple[int, int, float]) -> Float[Tensor, "T 3"]:

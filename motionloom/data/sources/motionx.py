@@ -19,7 +19,7 @@ from motionloom.motion.motion import Motion
 LICENCE = "Motion-X licence (non-commercial research); subsets under their own terms"
 _FPS = 30.0
 _WIDTH = 322
-_BODY, _PATH = slice(0, 66), slice(309, 312)
+_BODY, _FINGERS, _PATH = slice(0, 66), slice(66, 156), slice(309, 312)
 
 
 def takes(folder: Path) -> list[Take]:
@@ -63,7 +63,7 @@ def takes(folder: Path) -> list[Take]:
                 refuse="part of AIST++: take it from AIST++ itself (source aist)" if subset == "aist" else "",
                 read="motionx",
                 texts=_texts(texts / f"{name}.txt"),
-                valid=(*BODY, *HANDS, "face"),
+                valid=(*BODY, *HANDS),
             )
         )
     return found
@@ -82,4 +82,4 @@ def read_motionx(item: Take) -> Motion:
     if array.ndim != 2 or array.shape[1] != _WIDTH:
         raise DataError(f"{where}: shape {array.shape}; {_WIDTH} numbers a frame are needed")
     values = check_numbers(array, (None, _WIDTH), where)
-    return smpl_motion(values[:, _BODY], values[:, _PATH], _FPS, "seen", where)
+    return smpl_motion(values[:, _BODY], values[:, _PATH], _FPS, "seen", where, values[:, _FINGERS])

@@ -14,23 +14,27 @@ from motionloom.errors import MotionError, MotionFileError
 from motionloom.motion import rotations as rot
 from motionloom.motion.io.files import check_numbers, one_number, one_text, read_arrays
 from motionloom.motion.motion import Motion, Provenance
-from motionloom.motion.skeleton import CANONICAL
+from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS
 
 JOINTS = {66: "22 joints", 72: "SMPL", 156: "SMPL-H", 165: "SMPL-X"}
 """Pose vectors by length: the first 66 numbers are the body's in all of them."""
 _RATES = ("mocap_framerate", "mocap_frame_rate", "fps")
 _WORDS = ("up_axis", "gender", "surface_model_type", "text", "licence")
-_FIELDS = {"trans", "poses", "root_orient", "pose_body", *_RATES, *_WORDS}
+_FIELDS = {"trans", "poses", "root_orient", "pose_body", "pose_hand", *_RATES, *_WORDS}
 _BODY = 3 * len(CANONICAL)
+_HANDS = {156: slice(66, 156), 165: slice(75, 165)}
+_STILL = 1e-3
+"""Fingers that turn less than this [rad] in a whole file were not captured: such files hold one pose throughout."""
 
 
-def read_amass(path: str | Path, up: str | None = None, fps: float | None = None) -> Motion:
+def read_amass(path: str | Path, up: str | None = None, fps: float | None = None, hands: bool = False) -> Motion:
     """Read an AMASS or SMPL file: ``trans`` with ``poses``, or with ``root_orient`` and ``pose_body``.
 
     Args:
         path: The file.
         up: Its up axis, "z" or "y"; without it the file's own ``up_axis``, or "z" as AMASS has it.
         fps: Frame rate, where the file has none or a wrong one.
+        hands: Read the fingers too, where the file has them and they move; the motion then has 52 joints.
 
     Raises:
         MotionFileError: An array is missing, of another shape, pickled, or holds NaN or infinity.
@@ -52,18 +56,22 @@ def read_amass(path: str | Path, up: str | None = None, fps: float | None = None
     root = torch.from_numpy(check_numbers(arrays["trans"], (None, 3), f"{path}: array 'trans'"))
     if len(root) != len(poses):
         raise MotionFileError(f"{path}: poses have {len(poses)} frames, trans {len(root)}; they must agree")
-    rotations = rot.from_axis_angle(torch.from_numpy(poses).unflatten(1, (len(CANONICAL), 3)))
+    fingers = _fingers(path, arrays, len(poses)) if hands else None
+    if fingers is not None:
+        poses = np.concatenate((poses, fingers), axis=1)
+    rotations = rot.from_axis_angle(torch.from_numpy(poses).unflatten(1, (-1, 3)))
     if up == "z":
         turn = _turn(-1.0)
         rotations[:, 0] = rot.multiply(turn, rotations[:, 0])
         root = rot.rotate(turn, root)
     notes = (
         f"{kind} poses ({words.get('gender') or 'no gender'}), {up}-up, on the canonical body's bone lengths;"
-        " betas, hands and face are not used",
+        f" betas{'' if fingers is not None else ', hands'} and face are not used",
     )
     provenance = Provenance(path.name, words.get("licence", ""), words.get("text", ""), notes=notes)
+    body = CANONICAL if fingers is None else CANONICAL_HANDS
     try:
-        return Motion(CANONICAL, rot.normalize(rotations).float(), root.float(), fps, provenance=provenance)
+        return Motion(body, rot.normalize(rotations).float(), root.float(), fps, provenance=provenance)
     except MotionError as error:
         raise MotionFileError(f"{path}: {error}") from None
 
@@ -90,6 +98,19 @@ def _poses(path: Path, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, str]:
             f"{path}: 'root_orient' has {len(parts[0])} frames, 'pose_body' {len(parts[1])}; they must agree"
         )
     return np.concatenate(parts, axis=1), "SMPL body"
+
+
+def _fingers(path: Path, arrays: dict[str, np.ndarray], frames: int) -> np.ndarray | None:
+    """Axis-angle vectors of both hands, ``(T, 90)``; nothing where the file has none or they never move."""
+    if "pose_hand" in arrays:
+        fingers = check_numbers(arrays["pose_hand"], (None, 90), f"{path}: array 'pose_hand'")
+    elif "poses" in arrays and (flat := arrays["poses"].reshape(len(arrays["poses"]), -1)).shape[1] in _HANDS:
+        fingers = check_numbers(flat[:, _HANDS[flat.shape[1]]], (None, 90), f"{path}: array 'poses'")
+    else:
+        return None
+    if len(fingers) != frames:
+        raise MotionFileError(f"{path}: poses have {frames} frames, 'pose_hand' {len(fingers)}; they must agree")
+    return fingers if float(np.ptp(fingers, axis=0).max()) > _STILL else None
 
 
 def _turn(sign: float) -> torch.Tensor:
