@@ -14,6 +14,7 @@ import typer
 
 from motionloom.app.cli_bench import bench
 from motionloom.app.cli_clean import clean
+from motionloom.app.cli_data import data
 from motionloom.app.cli_edit import complete, predict, story
 from motionloom.app.cli_evaluate import evaluate
 from motionloom.app.files import check_outs, read, write
@@ -27,7 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data = typer.Typer(help="Prepare datasets and look at what they hold.", no_args_is_help=True)
 app.add_typer(data, name="data")
 app.add_typer(bench, name="bench")
 app.command()(clean)
@@ -194,51 +194,6 @@ def render(
     else:
         drawing.write_video(motion, out, size)
     typer.echo(f"wrote {out}")
-
-
-@data.command("prepare")
-def data_prepare(
-    source: Annotated[list[str], typer.Option(help="NAME=FOLDER, for example cmu=raw/cmu; repeat for more.")],
-    out: Annotated[Path, typer.Option(help="Folder of the store.")],
-    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
-) -> None:
-    """Build a store from raw dataset folders; an interrupted run goes on where it stopped."""
-    from motionloom.data.prepare import prepare
-
-    folders = {}
-    for entry in source:
-        name, equals, folder = entry.partition("=")
-        if not equals or not folder:
-            raise typer.BadParameter(f"{entry!r} is not NAME=FOLDER", param_hint="--source")
-        folders[name] = Path(folder)
-    started = time.perf_counter()
-    report = prepare(folders, out, workers)
-    typer.echo(
-        f"{report.clips} clips, {report.frames} frames, {report.hours:.2f} h in {time.perf_counter() - started:.0f} s;"
-        f" {report.refused} refused (see {out / 'refused.csv'})"
-    )
-
-
-@data.command("info")
-def data_info(store: Annotated[Path, typer.Argument(help="Folder of a store.")], json_: Json = False) -> None:
-    """Print what a store holds."""
-    from motionloom.data.store import Store
-
-    opened = Store(store)
-    if json_:
-        _print_json({**opened.manifest, "digest": opened.digest})
-        return
-    manifest = opened.manifest
-    typer.echo(f"{manifest['clips']} clips, {manifest['frames']} frames, {manifest['hours']:.2f} h")
-    for name, entry in manifest["sources"].items():
-        typer.echo(
-            f"  {name}: {entry['clips']} clips, {entry['hours']:.2f} h, {entry['refused']} refused; {entry['licence']}"
-        )
-    typer.echo("splits: " + ", ".join(f"{name} {count}" for name, count in manifest["splits"].items()))
-    rates = sorted({clip.fps for clip in opened.clips})
-    captions = {text for clip in opened.clips for text in clip.captions}
-    typer.echo(f"frame rates: {', '.join(f'{rate:g}' for rate in rates)}; {len(captions)} different captions")
-    typer.echo(f"digest {opened.digest}")
 
 
 @app.command()

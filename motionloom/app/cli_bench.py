@@ -97,15 +97,29 @@ def data_(
 ) -> None:
     """Cut training windows from a store, and prepare takes of a raw dataset, on one thread."""
     _check(out)
-    pair = None
-    if source is not None:
-        name, equals, folder = source.partition("=")
-        if not equals or not folder:
-            raise typer.BadParameter(f"{source!r} is not NAME=FOLDER", param_hint="--source")
-        pair = name, Path(folder)
+    pair = _pair(source) if source is not None else None
     from motionloom.tasks.bench import bench_data
 
     _report(bench_data(store, split, frames, batch, windows, pair, takes, repeats, seed), out, json_)
+
+
+@bench.command()
+def store(
+    frames: Annotated[int, typer.Option(min=2000, help="Frames of the made-up corpus.")] = 5_000_000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    source: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER: a real corpus instead; repeat for more.")
+    ] = None,
+    work: Annotated[Path | None, typer.Option(help="Folder with room for the store.")] = None,
+    out: Out = None,
+    json_: Json = False,
+) -> None:
+    """Prepare a large corpus: frames a second, bytes a frame, memory, and what 100 million frames would take."""
+    _check(out)
+    folders = dict(_pair(entry) for entry in source) if source else None
+    from motionloom.tasks.bench_store import bench_store
+
+    _report(bench_store(frames, workers, folders, work), out, json_)
 
 
 @bench.command()
@@ -121,6 +135,13 @@ def render(
     from motionloom.tasks.bench import bench_render
 
     _report(bench_render(seconds, fps, repeats), out, json_)
+
+
+def _pair(source: str) -> tuple[str, Path]:
+    name, equals, folder = source.partition("=")
+    if not equals or not folder:
+        raise typer.BadParameter(f"{source!r} is not NAME=FOLDER", param_hint="--source")
+    return name, Path(folder)
 
 
 def _check(out: Path | None) -> None:

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from motionloom.errors import MotionFileError, RequestError
 from motionloom.motion.io.files import atomic_path
 from motionloom.motion.motion import Motion
-from motionloom.motion.skeleton import CANONICAL
+from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS
 
 LEFT, RIGHT, MIDDLE = (224, 122, 95), (74, 123, 190), (190, 186, 178)
 PAPER, GROUND, LINES, INK = (250, 249, 246), (236, 233, 226), (214, 209, 199), (52, 50, 46)
@@ -78,7 +78,7 @@ class Capsules:
 def body(motion: Motion) -> Capsules:
     """Capsules for a motion's skeleton; real proportions for the canonical body, thin ones for others."""
     skeleton = motion.skeleton
-    canonical = skeleton.same_tree(CANONICAL)
+    canonical = _is_canonical(motion)
     ends, radii, colours = [], [], []
     for joint, parent in enumerate(skeleton.parents):
         if parent < 0:
@@ -88,7 +88,8 @@ def body(motion: Motion) -> Capsules:
         if length < 1e-4:
             continue
         ends.append((parent, joint))
-        radii.append(_RADII[name.split("_")[-1]] if canonical else min(0.05, max(0.008, 0.18 * length)))
+        thin = min(0.05, max(0.008, 0.18 * length))
+        radii.append(_RADII.get(name.split("_")[-1], thin) if canonical else thin)
         colours.append(_colour(name, float(skeleton.rest_positions[joint, 0])))
     return Capsules(tuple(ends), tuple(radii), tuple(colours))
 
@@ -228,8 +229,12 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
+def _is_canonical(motion: Motion) -> bool:
+    return any(motion.skeleton.same_tree(tree) for tree in (CANONICAL, CANONICAL_HANDS))
+
+
 def _head(motion: Motion) -> int | None:
-    return motion.skeleton.names.index("head") if motion.skeleton.same_tree(CANONICAL) else None
+    return motion.skeleton.names.index("head") if _is_canonical(motion) else None
 
 
 def _height(motion: Motion, joints: np.ndarray) -> float:
@@ -299,7 +304,7 @@ def _way(joints: np.ndarray, motion: Motion, moments: np.ndarray, width: int, he
     points = [place(point) for point in path]
     if len(points) > 1:
         draw.line(points, fill=INK, width=2)
-    across = joints[:, 1] - joints[:, 2] if motion.skeleton.same_tree(CANONICAL) else None
+    across = joints[:, 1] - joints[:, 2] if _is_canonical(motion) else None
     for moment in moments:
         x, y = points[moment]
         draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=INK)

@@ -3,6 +3,7 @@
 Every step is a function of the take alone, so takes can be converted anywhere and in any order.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -88,7 +89,7 @@ def read_take(item: Take) -> Motion:
         motion = motion.with_(fps=item.fps)
     if item.start is not None or item.stop is not None:
         motion = _cut(motion, item.start or 0.0, motion.seconds if item.stop is None else item.stop)
-    stride = max(1, int(motion.fps // MAX_FPS))
+    stride = max(1, math.ceil(motion.fps / MAX_FPS - 0.01))  # 59.94 and 60.2 count as 60
     frames = torch.arange(item.skip, len(motion), stride)
     if len(frames) == 0:
         raise DataError(f"only {len(motion)} frames, {item.skip} of which are no motion")

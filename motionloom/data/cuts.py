@@ -80,8 +80,6 @@ def labels_of(item: Take, start: float, stop: float, texts: tuple[str, ...] = ()
         labels.setdefault("description", " ".join((texts or (item.action,))[0].split()))
     if item.action:
         labels["action"] = item.action
-    if item.valid is not None:
-        labels["parts"] = json.dumps(list(item.valid))
     for name, media in (("music", item.music), ("speech", item.speech), ("video", item.video)):
         if media is not None:
             labels[name] = json.dumps(_media_row(media, start, stop), sort_keys=True)

@@ -215,7 +215,7 @@ def _t_poses(points: np.ndarray, fps: float, legs_known: bool) -> list[Flag | No
         # Dancers begin with open arms and go on at once; a rest pose either stands or is gone in the next frame.
         gone = count == 1 and len(speed) > 0 and speed[0 if where == "start" else -1] > TELEPORT / 10
         if count and (gone or count / fps >= 0.2):
-            found.append(Flag("t-pose", float(count), f"a T-pose of {count} frames at the {where}"))
+            found.append(Flag("t-pose", float(count), f"a T-pose of {count} frame{'s' * (count > 1)} at the {where}"))
     return found
 
 

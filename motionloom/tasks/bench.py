@@ -21,6 +21,7 @@ from motionloom.data.convert import convert_take
 from motionloom.data.loader import FeatureSet
 from motionloom.data.sources import sources
 from motionloom.data.store import Store
+from motionloom.data.unified_set import UnifiedSet
 from motionloom.errors import DataError, MotionloomError
 from motionloom.tasks.bench_clock import clock, machine, time_jobs, using_threads
 from motionloom.tasks.bench_io import synthetic_motion
@@ -110,33 +111,43 @@ def bench_data(
         seed: Of the windows.
 
     Returns:
-        ``loader`` with ``mirrored`` and ``plain``, each with times of a run and ``windows_per_cpu_s``; and
-        ``preparation`` with the times, clips and frames of a run and ``frames_per_cpu_s``.
+        ``loader`` (263 features) and ``loader_unified`` (669), each with ``mirrored`` and ``plain``: times of a run
+        and ``windows_per_cpu_s``; and ``preparation`` with times, clips and frames of a run and ``frames_per_cpu_s``.
 
     Raises:
         DataError: The store or the folder cannot be read, or no take of it is usable.
         RequestError: There are no repeats.
     """
     with using_threads(1):
-        features = FeatureSet(Store(store), split)
-        chances = features.weights(0.5)
+        opened = Store(store)
         rounds = max(1, windows // batch)
-        rng = np.random.default_rng(seed)
+        features = FeatureSet(opened, split)
+        chances = features.weights(0.5)
+        unified = UnifiedSet(opened, split)
 
         def draw(mirror: bool) -> None:
+            rng = np.random.default_rng(seed)
             for _ in range(rounds):
                 features.windows(batch, frames, rng, chances, mirror)
 
-        loader: dict[str, Any] = {"frames": frames, "batch": batch, "windows": rounds * batch, "clips": len(features)}
-        for name, mirror in (("mirrored", True), ("plain", False)):
-            times = time_jobs({name: lambda mirror=mirror: draw(mirror)}, repeats)["all"]
-            loader[name] = {**times, "windows_per_cpu_s": round(rounds * batch / times["cpu_s"]["min"])}
+        def draw_unified(mirror: bool) -> None:
+            rng = np.random.default_rng(seed)
+            for _ in range(rounds):
+                unified.windows(batch, frames, rng, mirror)
+
+        loaders: dict[str, Any] = {}
+        for name, job, clips in (("humanml3d", draw, len(features)), ("unified", draw_unified, len(unified))):
+            loaders[name] = {"frames": frames, "batch": batch, "windows": rounds * batch, "clips": clips}
+            for kind, mirror in (("mirrored", True), ("plain", False)):
+                times = time_jobs({kind: lambda job=job, mirror=mirror: job(mirror)}, repeats)["all"]
+                loaders[name][kind] = {**times, "windows_per_cpu_s": round(rounds * batch / times["cpu_s"]["min"])}
         result: dict[str, Any] = {
             "benchmark": "data",
             "machine": machine(),
             "seed": seed,
             "repeats": repeats,
-            "loader": loader,
+            "loader": loaders["humanml3d"],
+            "loader_unified": loaders["unified"],
         }
         if source is not None:
             result["preparation"] = _preparation(*source, takes, repeats)

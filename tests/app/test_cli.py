@@ -127,7 +127,12 @@ def test_data_prepare_and_info(motionloom, tmp_path):
     assert "3 clips" in out
     status, out, _ = motionloom("data", "info", tmp_path / "store")
     assert status == 0
-    assert "cmu: 3 clips" in out
+    assert "cmu        3 clips" in out
+    assert "left_arm" in out
+    status, out, _ = motionloom("data", "info", tmp_path / "store", "--out", tmp_path / "clips.png", "--json")
+    assert status == 0
+    assert len(json.loads(out)["drawn"]) == 3
+    assert (tmp_path / "clips.png").is_file()
     assert json.loads(motionloom("data", "info", tmp_path / "store", "--json")[1])["clips"] == 3
 
 

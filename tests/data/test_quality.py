@@ -87,9 +87,9 @@ def test_the_swing_of_a_leg_is_measured(pace, metres):
     motion = gait(pace, metres=metres, fps=60.0)
     swing = leg_swing(motion.positions.numpy(), 60.0)
     assert swing is not None
-    # A foot is faster than the body for somewhat less than the 40 % of the stride in which it is lifted.
-    assert 0.22 < swing.share < 0.4
-    assert swing.seconds == pytest.approx(swing.share * 2 / pace, rel=0.1)
+    # A foot is faster than the body for about the 40 % of the stride in which it is lifted.
+    assert 0.35 < swing.share < 0.42
+    assert swing.seconds == pytest.approx(swing.share * 2 / pace, rel=0.03)
 
 
 def test_gravity_overrules_the_legs():
@@ -138,7 +138,7 @@ def test_a_body_in_the_air_floats_but_a_jump_does_not():
 def test_t_poses_at_both_ends():
     motion = gait()
     rest = rot.identity(1, 22)
-    for count, found in ((1, "1 frames"), (12, "12 frames")):
+    for count, found in ((1, "1 frame"), (12, "12 frames")):
         rotations = motion.rotations.clone()
         rotations[:count] = rest
         (flag,) = flags(motion.with_(rotations=rotations))

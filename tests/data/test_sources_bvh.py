@@ -169,7 +169,6 @@ def test_media_travel_in_the_labels_with_the_times_of_the_clip():
         "path": "wav/a.wav", "offset": 11.0, "words": [["left", 0.5, 1.0]],
     }  # fmt: skip
     assert json.loads(labels["music"]) == {"path": "music/m.wav", "offset": 1.0}
-    assert json.loads(labels["parts"]) == ["head"]
     assert captions_of(take, part.texts, mirrored=True) == ["part", "throw a ball with the right hand"]
 
 

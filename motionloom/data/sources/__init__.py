@@ -117,6 +117,10 @@ SOURCES = {
     "mpi": f"{_HOME}.video:mpi",
     "ntu": f"{_HOME}.actions:ntu",
     "pw3d": f"{_HOME}.video:pw3d",
+    "s2g3d": f"{_HOME}.ted:s2g3d",
+    "tedex": f"{_HOME}.ted:tedex",
+    "tedg": f"{_HOME}.ted:tedg",
+    "synthetic": f"{_HOME}.synthetic:takes",
     "uestc": f"{_HOME}.actions:uestc",
 }
 """Every source by name."""
@@ -131,6 +135,8 @@ READERS = {
     "mpi": f"{_HOME}.video:read_mpi",
     "ntu": f"{_HOME}.actions:read_ntu",
     "pw3d": f"{_HOME}.video:read_pw3d",
+    "ted": f"{_HOME}.ted:read_ted",
+    "synthetic": f"{_HOME}.synthetic:read_synthetic",
     "uestc": f"{_HOME}.actions:read_uestc",
 }
 """Every reader of files that ``motionloom.motion.io`` does not read by their suffix."""

@@ -2,8 +2,7 @@
 
 BEAT (Liu et al., ECCV 2022; non-commercial): folders by speaker with ``1_wayne_0_1_8.bvh`` (120 fps, centimetres) and
 of the same name ``.wav`` and ``.TextGrid``, the words with their times as Praat writes them. Facial weights
-(``.json``), emotions (``.csv``) and semantic marks (``.txt``) are not read. TED-Gesture, TED-Expressive and
-Speech2Gesture-3D are not read: see ``docs/datasets.md``.
+(``.json``), emotions (``.csv``) and semantic marks (``.txt``) are not read.
 """
 
 import re

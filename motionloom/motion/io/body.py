@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from motionloom.motion.skeleton import CANONICAL, Skeleton
+from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS, Skeleton
 
 SIDES = 10
 _HALF = 0.7071067811865476
@@ -68,14 +68,16 @@ def capsules(skeleton: Skeleton) -> list[Capsule]:
     rest = skeleton.rest_positions.detach().cpu().double().numpy()
     rest = rest - rest[0]
     found = []
-    human = skeleton.same_tree(CANONICAL)
+    hands = skeleton.same_tree(CANONICAL_HANDS)
+    human = hands or skeleton.same_tree(CANONICAL)
     for joint, parent in enumerate(skeleton.parents):
         part = skeleton.names[joint].removeprefix("left_").removeprefix("right_")
         length = float(np.linalg.norm(rest[joint] - rest[parent])) if joint else 0.0
         if length > 1e-4:
-            radius, width = _BONES[part] if human else (min(max(0.16 * length, 0.008), 0.07), 1.0)
+            thin = (min(max(0.16 * length, 0.008), 0.07), 1.0)
+            radius, width = _BONES.get(part, thin) if human else thin
             found.append(_capsule(parent, rest[parent], rest[joint], radius, width))
-        if human and part in _TIPS:
+        if human and part in _TIPS and not (hands and part == "wrist"):
             start, stop, radius = _TIPS[part]
             side = np.array([-1.0 if skeleton.names[joint].startswith("right_") else 1.0, 1.0, 1.0])
             found.append(_capsule(joint, rest[joint] + start * side, rest[joint] + stop * side, radius, 1.0))
