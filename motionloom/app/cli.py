@@ -234,7 +234,7 @@ def models(json_: Json = False) -> None:
 def import_(
     source: Annotated[Path, typer.Argument(help="Official checkpoint: .pth, .tar or .safetensors")],
     kind: Annotated[
-        str, typer.Option(help="What it is: tokenizer, masked, parts_tokenizer, parts_masked or evaluator.")
+        str, typer.Option(help="What it is: tokenizer, masked, parts_tokenizer, parts_masked, diffusion or evaluator.")
     ],
     mean: Annotated[Path, typer.Option(help="Mean.npy the checkpoint was trained with.")],
     std: Annotated[Path, typer.Option(help="Std.npy the checkpoint was trained with.")],

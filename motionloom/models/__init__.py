@@ -3,6 +3,7 @@
 from torch import nn
 
 from motionloom.models.body_tokenizer import BodyTokenizer
+from motionloom.models.diffusion import DiffusionTransformer
 from motionloom.models.evaluator import Evaluator
 from motionloom.models.length import LengthPredictor
 from motionloom.models.masked import MaskedTransformer
@@ -19,4 +20,5 @@ MODELS: dict[str, type[nn.Module]] = {
     "parts_tokenizer": PartsTokenizer,
     "parts_masked": PartsTransformer,
     "evaluator": Evaluator,
+    "diffusion": DiffusionTransformer,
 }

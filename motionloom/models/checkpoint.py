@@ -34,6 +34,7 @@ from motionloom.models.official import (
     split_tokenizer,
     tokenizer_from_official,
 )
+from motionloom.models.official_diffusion import diffusion_from_official
 from motionloom.models.tokenizer import Activation, Norm
 
 FORMAT = 1
@@ -225,7 +226,7 @@ def _read_tensors(path: Path, map_location: str | torch.device) -> dict[str, Ten
         raise CheckpointError(f"{path} cannot be read: {error}") from None
 
 
-OfficialKind = Literal["tokenizer", "masked", "parts_tokenizer", "parts_masked", "evaluator"]
+OfficialKind = Literal["tokenizer", "masked", "parts_tokenizer", "parts_masked", "evaluator", "diffusion"]
 
 
 _EVALUATOR_PARTS = ("movement_encoder", "text_encoder", "motion_encoder")
@@ -255,7 +256,7 @@ def import_official(
     dilation_growth: int = 3,
     heads: int | None = None,
 ) -> Official:
-    """Read an official checkpoint (MMM; tokenizers also of T2M-GPT and MotionGPT; the text-to-motion evaluator).
+    """Read an official checkpoint (MMM, LMM; tokenizers also of T2M-GPT and MotionGPT; the text-to-motion evaluator).
 
     Args:
         path: ``.pth``, ``.tar`` or ``.ckpt`` (read as plain tensors only), or ``.safetensors``.
@@ -284,6 +285,8 @@ def import_official(
     options = activation, norm, dilation_growth
     if kind == "evaluator":
         states["evaluator"] = config, _ = evaluator_from_official(state)
+    elif kind == "diffusion":
+        states["diffusion"] = config, _ = diffusion_from_official(state)
     elif kind in ("masked", "tokenizer"):
         states["tokenizer"] = config, _ = tokenizer_from_official(state, *options)
     else:
