@@ -270,7 +270,7 @@ class MMM:
         return self._looped if request.loop else self._made
 
     def _made(self, items: list[Item], options: SampleOptions) -> list[Motion]:
-        return [self.tokens.decode(ids) for ids in self.tokens.fill(self._jobs(items), options)]
+        return [self.tokens.decode(ids, planted=True) for ids in self.tokens.fill(self._jobs(items), options)]
 
     def _looped(self, items: list[Item], options: SampleOptions) -> list[Motion]:
         found = close(self.tokens, self._jobs(items), options)

@@ -82,10 +82,15 @@ def steer(tokens: Tokens, items: list[Item], lengths: list[list[int]], options: 
         filled = tokens.fill(jobs, options)
         for index, item in enumerate(items):
             made = filled[index * CANDIDATES : (index + 1) * CANDIDATES]
-            scored = [(float(_misses(tokens.decode(ids), item.request.path).norm(dim=-1).mean()), ids) for ids in made]
+            scored = [
+                (float(_misses(tokens.decode(ids, planted=True), item.request.path).norm(dim=-1).mean()), ids)
+                for ids in made
+            ]
             best[index] = sorted(best[index] + scored, key=lambda pair: pair[0])[:KEPT]
             pools[index] = [ids for _, ids in best[index]]
-    return [bent(tokens.decode(pool[0]), item.request.path) for pool, item in zip(pools, items, strict=True)]
+    return [
+        bent(tokens.decode(pool[0], planted=True), item.request.path) for pool, item in zip(pools, items, strict=True)
+    ]
 
 
 def _hidden(tokens: Tokens, ids: Tensor, round_: int, seed: int) -> Tensor:

@@ -115,7 +115,7 @@ def tell(tokens: Tokens, items: list[Item], options: SampleOptions) -> list[Moti
 
 
 def _decoded(tokens: Tokens, ids: Tensor, item: Item) -> Motion:
-    return take(tokens.decode(ids), torch.arange(round(_seconds(item) * FPS)))
+    return take(tokens.decode(ids, planted=True), torch.arange(round(_seconds(item) * FPS)))
 
 
 def _jerk(motion: Motion, item: Item) -> SeamJerk:

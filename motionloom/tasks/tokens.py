@@ -23,6 +23,7 @@ from motionloom.motion.blend import runs
 from motionloom.motion.features import LAYOUTS, decode_features, encode_features
 from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import JOINT_PARTS, PARTS
+from motionloom.motion.stance import follow_feet
 from motionloom.tasks.request import BODY, BODY_COLUMNS, Request
 
 FPS = LAYOUTS["humanml3d"].fps
@@ -137,9 +138,15 @@ class Tokens:
         return torch.full((tokens,) if config.parts == 1 else (tokens, config.parts), config.mask_id)
 
     @torch.no_grad()
-    def decode(self, ids: Int[Tensor, "N *parts"]) -> Motion:
-        """Motion of tokens at 20 fps, from over the origin, facing +Z; each alone, so that no batch matters."""
-        return decode_features(self.stats.restore(self.tokenizer.decode(ids[None]))[0], "humanml3d", FPS)
+    def decode(self, ids: Int[Tensor, "N *parts"], planted: bool = False) -> Motion:
+        """Motion of tokens at 20 fps, from over the origin, facing +Z; each alone, so that no batch matters.
+
+        Args:
+            ids: Tokens.
+            planted: Let the root's way follow from the feet that stand; not for motions that partly exist already.
+        """
+        motion = decode_features(self.stats.restore(self.tokenizer.decode(ids[None]))[0], "humanml3d", FPS)
+        return follow_feet(motion) if planted else motion
 
     @torch.no_grad()
     def encode(self, motion: Motion, known: Bool[Tensor, "T 10"]) -> Int[Tensor, "N *parts"]:
