@@ -16,7 +16,7 @@ from motionloom.tasks.judge import judge_engine, judge_store
 
 
 def main() -> None:
-    """Run both groups of sentences, with given and with predicted lengths."""
+    """Run all groups of sentences, with given and with predicted lengths."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--engine", default="mmm")
     parser.add_argument("--store", type=Path)
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--best-of", type=int)
     parser.add_argument("--lengths", nargs="+", default=["given", "predicted"])
-    parser.add_argument("--groups", nargs="+", default=["grammar", "free"])
+    parser.add_argument("--groups", nargs="+", default=["grammar", "free", "fresh"])
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
 

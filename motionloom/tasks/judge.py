@@ -1,6 +1,7 @@
 """How often an engine does what a sentence says, by rules on the joints, against the same rules on real clips.
 
-The sentences are in ``metrics/prompts.toml``: those the training captions contain, and others worded freely.
+The sentences are in ``metrics/prompts.toml``: those the training captions contain, others worded freely, and some with
+words that no training caption has.
 """
 
 import tomllib
@@ -34,7 +35,7 @@ class Prompt:
 
 
 def prompts(group: str) -> list[Prompt]:
-    """Sentences of the group "grammar" or "free"."""
+    """Sentences of the group "grammar", "free" or "fresh"."""
     text = (resources.files("motionloom.metrics") / "prompts.toml").read_text(encoding="utf-8")
     return [Prompt(**entry) for entry in tomllib.loads(text)[group]]
 
@@ -72,7 +73,7 @@ def judge_engine(engine: MMM, group: str, seeds: list[int], lengths: str = "give
 
     Args:
         engine: The engine.
-        group: "grammar" or "free".
+        group: "grammar", "free" or "fresh".
         seeds: Seeds of each sentence.
         lengths: "given" for the seconds listed with each sentence, "predicted" for the engine's own choice.
         **options: Of the request: steps, guidance, best_of, temperature, order_noise, inward.

@@ -181,7 +181,10 @@ def test_prompts_for_judging_are_inside_and_outside_the_grammar():
     assert len(PROMPTS["free"]) >= 20
     assert [p["text"] for p in PROMPTS["grammar"] if p["text"] not in listed] == []
     assert [p["text"] for p in PROMPTS["free"] if p["text"] in listed] == []
-    for prompt in PROMPTS["grammar"] + PROMPTS["free"]:
+    words = {word for text in listed for word in re.findall("[a-z]+", text)}
+    assert len(PROMPTS["fresh"]) >= 20
+    assert [p["text"] for p in PROMPTS["fresh"] if set(re.findall("[a-z]+", p["text"])) <= words] == []
+    for prompt in PROMPTS["grammar"] + PROMPTS["free"] + PROMPTS["fresh"]:
         assert set(prompt) <= {"text", "content", "side", "style", "seconds"}
         assert prompt["side"] in ("", "left", "right", "both")
         named = set(re.findall("left|right", prompt["text"])) - {prompt["side"]}

@@ -18,6 +18,7 @@ from motionloom.models.masked_training import (
     published_loss,
     training_loss,
 )
+from motionloom.models.passes import Passes
 
 LENGTHS = torch.tensor([12, 3, 7, 1, 12, 9, 5, 10])
 
@@ -174,6 +175,32 @@ def test_every_hidden_token_becomes_a_code(steps: int, temperature: float, noise
     assert ((ids[valid] >= 0) & (ids[valid] < 32)).all()
     assert (ids[~valid] == -1).all()
     assert torch.equal(ids, sample(*arguments))
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_inward_order_settles_the_ends_of_every_motion_before_its_middle(parts: bool, monkeypatch):
+    network = model(5, parts=parts)
+    seen: list[torch.Tensor] = []
+    real = Passes.logits
+
+    def spy(self, ids, asked):
+        seen.append(asked.clone())
+        return real(self, ids, asked)
+
+    monkeypatch.setattr(Passes, "logits", spy)
+    lengths = torch.tensor([12, 7])
+    for inward in (1000.0, 0.0):
+        seen.clear()
+        sample(network, lengths, *texts(2), seeds=[1, 2], steps=8, guidance=1.0, inward=inward)
+        orderly = True
+        for asked in seen[1:]:
+            for row, length in zip(asked, lengths.tolist(), strict=True):
+                slot = torch.arange(length)
+                depth = torch.minimum(slot, length - 1 - slot)
+                here = row[:length]
+                # No slot is open while one nearer to the middle is settled.
+                orderly &= not bool(here.any()) or bool(here[depth > depth[here].min()].all())
+        assert orderly == (inward > 0)
 
 
 def test_certain_models_do_not_divide_by_zero():
