@@ -29,7 +29,7 @@ from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import CANONICAL, JOINT_PARTS, PARTS
 from motionloom.tasks.clean import CleanOptions, clean
 from motionloom.tasks.complete import lay_out, seams
-from motionloom.tasks.generate import MMM, load
+from motionloom.tasks.generate import MMM, load_mmm
 from motionloom.tasks.loop import wrap_jerk
 from motionloom.tasks.request import Known, Request, Segment
 from motionloom.tasks.story import read_script
@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(EDITS), default=list(EDITS))
     options = parser.parse_args()
 
-    engine = load(options.engine)
+    engine = load_mmm(options.engine)
     # The first sentence loads the text encoder: no edit's time should hold that.
     engine.generate(WALK, seconds=1.0)
     results: dict[str, dict[str, Any]] = {}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from motionloom.data.store import Store
 from motionloom.motion.io.files import atomic_path
-from motionloom.tasks.generate import load
-from motionloom.tasks.judge import judge_engine, judge_store
+from motionloom.tasks.generate import load_mmm
+from motionloom.tasks.judge import judge_engine, judge_store, real_quantities
 
 
 def main() -> None:
@@ -26,6 +26,8 @@ def main() -> None:
     parser.add_argument("--order-noise", type=float)
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--inward", type=float)
+    parser.add_argument("--ends", type=int)
+    parser.add_argument("--ends-temperature", type=float)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--best-of", type=int)
     parser.add_argument("--lengths", nargs="+", default=["given", "predicted"])
@@ -33,8 +35,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
 
-    engine = load(options.engine)
-    names = ("guidance", "order_noise", "temperature", "inward", "steps", "best_of")
+    engine = load_mmm(options.engine)
+    names = ("guidance", "order_noise", "temperature", "inward", "steps", "best_of", "ends", "ends_temperature")
     how = {name: value for name in names if (value := getattr(options, name)) is not None}
     seeds = list(range(options.first, options.first + options.seeds))
     results = {
@@ -46,6 +48,7 @@ def main() -> None:
     store = Store(options.store) if options.store else None
     if store:
         real = {split: judge_store(store, split) for split in ("test", "train")}
+        real |= {f"labels of {group}": real_quantities(store, group) for group in options.groups}
     for name, result in results.items():
         share = result["passed"] / result["of"]
         style = f"{result['style_passed']}/{result['style_of']}"
@@ -54,8 +57,8 @@ def main() -> None:
             print(f"    {result['by_sentence'][text]}  {text}: {failures[0]}")
     for name in next(iter(results.values()))["means"]:
         made = ", ".join(f"{result['means'][name]:.3f}" for result in results.values() if name in result["means"])
-        found = f"; real {real['test']['means'].get(name, float('nan')):.3f} (test)," if real else ""
-        found += f" {real['train']['means'].get(name, float('nan')):.3f} (train)" if real else ""
+        rows = {} if real is None else {key: value["means"] for key, value in real.items() if name in value["means"]}
+        found = "".join(f"; real, {key} {means[name]:.3f}" for key, means in rows.items())
         print(f"{name}: {made}{found}")
     if options.out:
         with atomic_path(options.out) as temporary:

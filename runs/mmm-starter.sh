@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Reproduces the weights in motionloom/starter from the raw data: about 5 CPU hours on AVX2 cores, two at a time.
+# Reproduces the weights in motionloom/starter from the raw data: about 6 CPU hours on AVX2 cores, two at a time.
 #   runs/mmm-starter.sh CMU_FOLDER BANDAI_FOLDER
 # Result: body-part tokenizer, masked transformer, length predictor and text-motion encoder; then the published figures.
 set -euo pipefail
@@ -16,11 +16,12 @@ train mmm-body-tokenizer body-tokenizer
 train mmm-masked masked-1
 train mmm-masked-2 masked-2
 train mmm-masked-3 masked-3
+train mmm-masked-4 masked-4
 train mmm-length length
 wait
 ship() { rm -rf "motionloom/starter/$2"; cp -r "work/mmm/$1/model" "motionloom/starter/$2"; }
 ship body-tokenizer-2 mmm/tokenizer
-ship masked-3 mmm/masked
+ship masked-4 mmm/masked
 ship length mmm/length
 ship matcher matcher
 .venv/bin/python runs/judge_starter.py --store work/store --out results/mmm-judge.json

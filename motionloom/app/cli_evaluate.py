@@ -21,10 +21,10 @@ def evaluate(
     from motionloom.data.store import Store
     from motionloom.tasks.evaluate import EvaluateOptions, markdown
     from motionloom.tasks.evaluate import evaluate as run
-    from motionloom.tasks.generate import load
+    from motionloom.tasks.generate import load_mmm
     from motionloom.tasks.match import Scorer
 
     options = EvaluateOptions(split, repeats, seed)
-    result = run(load(engine), Scorer(evaluator), Store(data), options, out)
+    result = run(load_mmm(engine), Scorer(evaluator), Store(data), options, out)
     typer.echo("\n".join(markdown(result)))
     typer.echo(f"wrote {out}: {result['clips']} clips, {repeats} repeats, 95 % intervals")

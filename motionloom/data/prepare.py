@@ -84,19 +84,22 @@ def prepare(
                 bar.update(count)
         return _join(takes, files, out, folders)
     except OSError as error:
-        for part in out.glob("*.part"):
-            part.unlink(missing_ok=True)
         raise DataError(
             f"{out} cannot be written ({error.strerror or error}): free space or choose another folder; the same"
             " command then goes on where it stopped"
         ) from None
+    finally:
+        for part in out.glob("*.part"):
+            part.unlink(missing_ok=True)
 
 
 def _join(takes: list[Take], files: list[Path], out: Path, folders: Mapping[str, Path]) -> Report:
     tallies = _write_store(takes, files, out)
     clips = sum(tallies["clips"].values())
     if not clips:
-        raise DataError(f"none of {len(takes)} files could be taken; the first reason: {_first_refusal(files)}")
+        reason = _first_refusal(files)
+        shutil.rmtree(out / "work")
+        raise DataError(f"none of {len(takes)} files could be taken; the first reason: {reason}")
     names = [*(f"{name}.npy" for name in ARRAYS), "index.parquet", "refused.csv"]
     hours = sum(tallies["seconds"].values()) / 3600
     manifest = {

@@ -34,6 +34,7 @@ def sample(
     guidance: float = 1.5,
     order_noise: float = 4.0,
     inward: float = 0.0,
+    ends: tuple[int, float] = (0, 1.0),
     known: Int[Tensor, "B S *parts"] | None = None,
     no_text: Bool[Tensor, "B"] | None = None,
 ) -> Int[Tensor, "B N *parts"]:
@@ -56,6 +57,8 @@ def sample(
             strong guidance make motions stand still, infinity is a random order.
         inward: What a slot's sureness loses with each slot between it and the nearer end of its motion: the pose
             that a motion starts and ends with is settled first.
+        ends: How many slots at each end of a motion have a temperature of their own, and which: people start and
+            stop in much the same poses, whatever they do between.
         known: Tokens that are to stay, mask ids where to fill in; behind a length anything may stand.
         no_text: Items to make without their text.
 
@@ -70,10 +73,10 @@ def sample(
         raise RequestError("this model needs an end token: use sample_published")
     if len(seeds) != len(lengths):
         raise RequestError(f"{len(seeds)} seeds were given for {len(lengths)} items: give one each")
-    if steps < 1 or min(temperature, order_noise, inward) < 0:
+    if steps < 1 or min(temperature, order_noise, inward, *ends) < 0:
         raise RequestError(
-            f"steps {steps}, temperature {temperature}, order noise {order_noise}, inward {inward}: steps must be at"
-            " least 1, the others at least 0"
+            f"steps {steps}, temperature {temperature}, order noise {order_noise}, inward {inward}, ends {ends}: steps"
+            " must be at least 1, the others at least 0"
         )
     slots = int(lengths.max())
     empty, valid = layout(config, lengths, slots)
@@ -94,6 +97,7 @@ def sample(
     streams = [torch.Generator().manual_seed(seed) for seed in seeds]
     slot = torch.arange(slots, device=ids.device)
     depth = torch.minimum(slot, lengths[:, None] - 1 - slot).repeat_interleave(config.parts, dim=1)
+    heat = torch.where(depth < ends[0], ends[1], temperature)
     for step in range(1, steps + 1):
         # Logits are computed for whole slots, so a slot counts while any of its parts is hidden.
         asked = hidden.unflatten(1, (slots, config.parts)).any(2)
@@ -106,11 +110,9 @@ def sample(
             logits = free + guidance * (given - free)
         logits = logits.float().reshape(-1, config.codes)
         token_noise, order_draw = _noise(streams, lengths * config.parts, open_, config.codes)
-        if temperature > 0:
-            logits = logits / temperature
-            choice = (logits + token_noise).argmax(1)
-        else:
-            choice = logits.argmax(1)
+        warm = heat[open_][:, None]
+        logits = torch.where(warm > 0, logits / warm.clamp(min=1e-6), logits)
+        choice = torch.where(warm > 0, logits + token_noise, logits).argmax(1)
         sure = F.log_softmax(logits, dim=1).gather(1, choice[:, None])[:, 0]
         sure = order_draw if math.isinf(order_noise) else sure + order_noise * order_draw
         sure = torch.zeros(ids.shape, device=ids.device).masked_scatter(open_, sure) - inward * depth

@@ -7,7 +7,7 @@ from motionloom.errors import MotionError
 from motionloom.motion.contacts import FEET
 from motionloom.motion.motion import Motion
 
-WINDOW = 0.25
+WINDOW = 0.15
 """Over how long [s] the correction is smoothed, so that no step of the root begins with a jerk."""
 
 

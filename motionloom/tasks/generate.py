@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -32,6 +32,9 @@ from motionloom.tasks.request import Request, Segment
 from motionloom.tasks.steer import paces, steer
 from motionloom.tasks.story import SHORTEST, tell
 from motionloom.tasks.tokens import FPS, Item, Job, SampleOptions, Tokens, item_seed
+
+if TYPE_CHECKING:
+    from motionloom.tasks.lmm import LMM
 
 _MODELS = ("tokenizer", "masked", "length")
 LENGTH_SPREAD = 0.6
@@ -122,7 +125,8 @@ class MMM:
             path: Points x, z [m] that the root goes through, the last one at the end; see ``Request``.
             loop: Whether the end goes on into the beginning.
             best_of: Candidates a motion, of which the one that fits the text best is kept.
-            **options: ``temperature``, ``order_noise`` and ``inward``, see ``SampleOptions``.
+            **options: ``temperature``, ``order_noise``, ``inward``, ``ends`` and ``ends_temperature``, see
+                ``SampleOptions``.
 
         Raises:
             RequestError: The text is too long, the length beyond what the model makes, the path out of reach, or an
@@ -344,7 +348,7 @@ class MMM:
 
 def _sampling(request: Request) -> SampleOptions:
     """Options of a request over the defaults; frozen, so that equal ones are one."""
-    known = {"temperature", "order_noise", "inward"}
+    known = {"temperature", "order_noise", "inward", "ends", "ends_temperature"}
     unknown = sorted(set(request.options) - known)
     if unknown:
         raise RequestError(f"unknown options {', '.join(unknown)}; known are {', '.join(sorted(known))}")
@@ -361,21 +365,34 @@ def version() -> str:
     return metadata.version("motionloom")
 
 
-ENGINES = {"mmm": MMM}
-"""Engines by name; a bundled starter of that name lies in ``motionloom/starter``."""
+ENGINES = ("mmm",)
+"""Bundled engines; the starter of that name lies in ``motionloom/starter``."""
 
 
-def load(name: str | Path) -> MMM:
+def load(name: str | Path) -> "MMM | LMM":
     """An engine: the bundled one of that name, or one from a directory.
 
     Raises:
         CheckpointError: There is neither such an engine nor such a directory.
     """
-    if str(name) in ENGINES:
-        return ENGINES[str(name)](Path(str(resources.files("motionloom") / "starter" / str(name))))
-    folder = Path(name)
+    from motionloom.tasks.lmm import LMM, is_lmm
+
+    bundled = str(name) in ENGINES
+    folder = Path(str(resources.files("motionloom") / "starter" / str(name))) if bundled else Path(name)
     if not folder.is_dir():
         raise CheckpointError(
             f"there is no engine {str(name)!r}: bundled are {', '.join(ENGINES)}; or give a directory"
         )
-    return MMM(folder)
+    return LMM(folder) if is_lmm(folder) else MMM(folder)
+
+
+def load_mmm(name: str | Path) -> MMM:
+    """The engine ``mmm``, for what needs its tokens.
+
+    Raises:
+        CheckpointError: See ``load``; or it is another engine.
+    """
+    engine = load(name)
+    if not isinstance(engine, MMM):
+        raise CheckpointError(f"{name} holds the engine {engine.name!r}; this needs 'mmm', which has tokens")
+    return engine

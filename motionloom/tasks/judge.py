@@ -13,9 +13,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from motionloom.data.store import Store
+from motionloom.data.captions import OTHER_SIDE
+from motionloom.data.store import Clip, Store
 from motionloom.errors import RequestError
 from motionloom.metrics.semantics import Measurements, action_of, judge_measured, measure
+from motionloom.motion.edit import mirror
 from motionloom.motion.motion import Motion
 from motionloom.tasks.generate import MMM
 from motionloom.tasks.request import Request, Segment
@@ -76,7 +78,8 @@ def judge_engine(engine: MMM, group: str, seeds: list[int], lengths: str = "give
         group: "grammar", "free" or "fresh".
         seeds: Seeds of each sentence.
         lengths: "given" for the seconds listed with each sentence, "predicted" for the engine's own choice.
-        **options: Of the request: steps, guidance, best_of, temperature, order_noise, inward.
+        **options: Of the request: steps, guidance, best_of, temperature, order_noise, inward, ends,
+            ends_temperature.
 
     Returns:
         Counts by sentence and in all, rules that failed, and means of the named quantities.
@@ -142,3 +145,38 @@ def judge_store(store: Store, split: str = "test", fps: float = 20.0) -> dict[st
         "of": len(passed),
         "means": {name: fmean(values) for name, values in sorted(named.items())},
     }
+
+
+def real_quantities(store: Store, group: str, fps: float = 20.0, most: int = 30) -> dict[str, Any]:
+    """The named quantities of real clips with the very labels of a group's sentences: action, side and style.
+
+    A mean over all clips would compare an energetic wave that was asked for with the calm ones that most clips hold.
+    Each sentence counts alike, as in ``judge_engine``; a clip of the other side is mirrored.
+
+    Args:
+        store: Its clips of all splits: some labels have one clip only.
+        group: "grammar", "free" or "fresh".
+        fps: Frame rate they are measured at.
+        most: Clips of each sentence.
+    """
+    by_label: dict[tuple[str, str, str], list[Clip]] = defaultdict(list)
+    for clip in store.clips:
+        try:
+            content, side = action_of(clip.labels.get("content", ""))
+        except RequestError:
+            continue
+        by_label[content, side, clip.labels["style"]].append(clip)
+    named: dict[str, list[float]] = defaultdict(list)
+    count = 0
+    for prompt in prompts(group):
+        found: dict[str, list[float]] = defaultdict(list)
+        for side in dict.fromkeys((prompt.side, OTHER_SIDE.get(prompt.side, prompt.side))):
+            for clip in by_label[prompt.content, side, prompt.style][:most]:
+                motion = store.motion(clip).at_fps(fps)
+                shown = motion if side == prompt.side else mirror(motion)
+                for name, value in quantities(shown, prompt)[1].items():
+                    found[name].append(value)
+                count += 1
+        for name, values in found.items():
+            named[name].append(fmean(values))
+    return {"group": group, "clips": count, "means": {name: fmean(values) for name, values in sorted(named.items())}}

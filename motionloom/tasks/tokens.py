@@ -50,12 +50,16 @@ class SampleOptions:
     """Passes through the network."""
     guidance: float = 1.0
     """Classifier-free guidance; above 1 turns overshoot, for twice the work."""
-    temperature: float = 0.8
+    temperature: float = 0.6
     """Of the token probabilities."""
     order_noise: float = 4.0
     """Gumbel noise on the order in which tokens are settled; small values make motions stand still."""
     inward: float = 1.0
     """How much sooner the ends of a motion are settled than its middle, for each slot between."""
+    ends: int = 4
+    """Slots at each end of a motion that are nearly as probable as can be: hands hang when a wave begins."""
+    ends_temperature: float = 0.1
+    """Of the token probabilities there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +220,8 @@ class Tokens:
         ids = sample(
             self.masked, lengths, (features.sentence - mean) / std, features.words, features.valid, seeds,
             steps=options.steps, temperature=options.temperature, guidance=options.guidance,
-            order_noise=options.order_noise, inward=options.inward, known=known,
+            order_noise=options.order_noise, inward=options.inward,
+            ends=(options.ends, options.ends_temperature), known=known,
             no_text=torch.tensor([not text for text in texts]),
         )  # fmt: skip
         return [row[:length] for row, length in zip(ids, lengths.tolist(), strict=True)]

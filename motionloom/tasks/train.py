@@ -68,7 +68,7 @@ class Task(Protocol):
 
 def kinds() -> dict[str, Callable[[Recipe, Path], Task]]:
     """What can be trained: kind -> function of the recipe and the store's folder."""
-    from motionloom.tasks import train_length, train_masked, train_matcher, train_tokenizer
+    from motionloom.tasks import train_diffusion, train_length, train_masked, train_matcher, train_tokenizer
 
     return {
         "tokenizer": train_tokenizer.task,
@@ -76,6 +76,7 @@ def kinds() -> dict[str, Callable[[Recipe, Path], Task]]:
         "masked": train_masked.task,
         "length": train_length.task,
         "matcher": train_matcher.task,
+        "diffusion": train_diffusion.task,
     }
 
 

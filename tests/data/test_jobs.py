@@ -77,3 +77,12 @@ def test_a_store_is_written_without_a_trace_of_its_work(tmp_path):
     names = {path.name for path in Path(tmp_path / "store").iterdir()}
     assert names == {"manifest.json", "index.parquet", "refused.csv", "rotations.npy", "root.npy", "contacts.npy",
                      "valid.npy", "hands.npy"}  # fmt: skip
+
+
+def test_where_nothing_can_be_taken_nothing_is_left(tmp_path):
+    raw = write_cmu(tmp_path / "raw", clips=2)
+    for file in raw.rglob("*.bvh"):
+        file.write_text(file.read_text()[:-400])
+    with pytest.raises(DataError, match=r"none of 2 files could be taken; the first reason: 02_01\.bvh"):
+        prepare({"cmu": raw}, tmp_path / "store", workers=1, progress=False)
+    assert list((tmp_path / "store").iterdir()) == []

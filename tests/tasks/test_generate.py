@@ -91,7 +91,7 @@ def test_no_text_makes_a_motion_that_no_text_encoder_decides(engine):
         ({"text": WALK, "fps": 0}, "fps is 0"),
         ({"text": WALK, "steps": 0}, "steps is 0"),
         ({"text": WALK, "guidance": -1.0}, r"guidance is -1\.0"),
-        ({"text": WALK, "colour": "red"}, "unknown options colour; known are inward, order_noise, temperature"),
+        ({"text": WALK, "colour": "red"}, "unknown options colour; known are ends, ends_temperature, inward"),
     ],
 )
 def test_bad_requests_get_one_clear_line(engine, call, message):

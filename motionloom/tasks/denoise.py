@@ -1,0 +1,205 @@
+"""Motions from the diffusion model: at which frame rate, of what known cells, and back to a motion.
+
+The model makes frames itself at any rate it was trained on, and at those between; a motion that is asked for at a
+higher rate, or that is too long for the model at its own, is made at a lower one and read by splines.
+Shapes: ``T`` frames of the answer, ``N`` frames of the model.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from motionloom.conditions.keypoints import KEYPOINT_SLICES, Keypoints, keypoint_features
+from motionloom.conditions.text import MiniLM, minilm
+from motionloom.errors import CheckpointError, RequestError
+from motionloom.models.checkpoint import Checkpoint
+from motionloom.models.diffusion import DiffusionTransformer
+from motionloom.models.diffusion_config import Clips, Condition
+from motionloom.models.diffusion_sampling import Guidance, sample
+from motionloom.models.schedule import Method, NoiseSchedule
+from motionloom.motion import rotations as rot
+from motionloom.motion.blend import resample_smoothly
+from motionloom.motion.contacts import with_contacts
+from motionloom.motion.motion import Motion
+from motionloom.motion.skeleton import CANONICAL
+from motionloom.motion.unified import decode_unified, encode_unified
+from motionloom.motion.unified_layout import Unified, UnifiedStats
+from motionloom.tasks.diffusion_inputs import text_tokens
+from motionloom.tasks.request import BODY_COLUMNS
+
+_SLACK = 1e-6
+_STATS = ("mean", "std", "rates", "frames", "parts")
+
+
+@dataclass(frozen=True)
+class DenoiseOptions:
+    """How the diffusion model is sampled."""
+
+    steps: int = 10
+    """Passes through the network."""
+    guidance: float = 2.5
+    """How strongly text and video are followed; 1 is the model as it is, for half the work."""
+    method: Method = "dpm"
+    """Solver: "dpm" (DPM-Solver++) or "ddim", which needs five times the steps."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One motion to be made.
+
+    Attributes:
+        frames: How long it is to be.
+        fps: Its frame rate.
+        text: What it follows; empty for nothing.
+        seed: Of its random stream.
+        known: A motion as long as it, of the canonical body, and which of its cells are known; None for nothing.
+        keypoints: A video that it follows, from its first frame on; None for none.
+    """
+
+    frames: int
+    fps: float
+    text: str
+    seed: int
+    known: tuple[Motion, Bool[Tensor, "T 10"]] | None = None
+    keypoints: Keypoints | None = None
+
+
+class Denoiser:
+    """The diffusion model as one thing that makes motions.
+
+    Args:
+        checkpoint: Of a diffusion model that was trained here.
+        folder: Where it came from, for messages.
+
+    Raises:
+        CheckpointError: It is another model, or has not the statistics that training writes.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, folder: Path) -> None:
+        if not isinstance(checkpoint.model, DiffusionTransformer):
+            raise CheckpointError(f"{folder} holds a {checkpoint.kind}; a diffusion model is needed")
+        self.model, config = checkpoint.model, checkpoint.model.config
+        needed = (*_STATS, *(("sentence_mean", "sentence_std") if config.text_dim else ()))
+        missing = sorted(set(needed) - set(checkpoint.stats))
+        if missing:
+            raise CheckpointError(f"{folder} has no {', '.join(missing)}: export it by `motionloom train`")
+        values = checkpoint.stats
+        self.stats = UnifiedStats(values["mean"], values["std"])
+        self.rates: tuple[float, ...] = tuple(sorted(values["rates"].tolist()))
+        self.shortest, self.longest = (int(frames) for frames in values["frames"].tolist())
+        self.parts: Bool[Tensor, " P"] = values["parts"]
+        self.sentence = (values["sentence_mean"], values["sentence_std"]) if config.text_dim else None
+        self.schedule = NoiseSchedule.linear()
+
+    @property
+    def text(self) -> MiniLM:
+        """The text encoder, loaded when first needed."""
+        return minilm()
+
+    @property
+    def min_seconds(self) -> float:
+        """Shortest motion that is made [s]."""
+        return self.shortest / self.rates[-1]
+
+    @property
+    def max_seconds(self) -> float:
+        """Longest motion that is made in one piece [s]."""
+        return self.longest / self.rates[0]
+
+    def rate(self, seconds: float, fps: float) -> float:
+        """Frame rate at which a motion is made: its own where the model can, else the nearest that was trained.
+
+        Raises:
+            RequestError: The model makes no motion of that length at any rate.
+        """
+        fitting = [rate for rate in self.rates if self._fits(seconds, rate)]
+        if not fitting:
+            raise RequestError(
+                f"{seconds:g} s asked for; this model makes {self.min_seconds:.1f} to {self.max_seconds:.1f} s in one"
+                " piece"
+            )
+        if self.rates[0] <= fps <= self.rates[-1] and self._fits(seconds, fps):
+            return fps
+        return min(fitting, key=lambda rate: abs(rate - fps))
+
+    def _fits(self, seconds: float, rate: float) -> bool:
+        return self.shortest <= round(seconds * rate) and math.ceil(seconds * rate - _SLACK) <= self.longest
+
+    @torch.no_grad()
+    def make(self, job: Job, options: DenoiseOptions) -> Motion:
+        """Make a motion, from over the origin, facing +Z; known cells steer it and are not copied into it.
+
+        Motions are made one by one: on a processor a batch saves little, and so no bit of a motion depends on others.
+
+        Raises:
+            RequestError: See ``rate``.
+        """
+        fps = self.rate(job.frames / job.fps, job.fps)
+        frames = math.ceil(job.frames / job.fps * fps - _SLACK)
+        parts = self.parts.expand(1, frames, -1)
+        none = torch.zeros(1, dtype=torch.long)
+        clips = Clips(parts, torch.tensor([frames]), torch.tensor([1 / fps]), none, none)
+        known = None
+        if job.known is not None:
+            features, mask = self._encoded(*job.known, fps, frames)
+            mask &= self.parts
+            known = self.stats.normalize(features, mask)[None]
+            clips = Clips(parts, clips.lengths, clips.seconds, none, none, mask[None])
+        steps = self.schedule.spaced(options.steps, "noise" if options.method == "dpm" else "time")
+        scores = sample(
+            self.model, self.schedule, clips, self._conditions(job, fps, frames), [job.seed], steps, options.method,
+            Guidance.even(options.guidance), known,
+        )[0]  # fmt: skip
+        made = decode_unified(Unified(self.stats.denormalize(scores), parts[0], fps), CANONICAL).motion
+        if bool(self.parts[BODY_COLUMNS].all()):
+            made = made.with_(valid=None)
+        if fps != job.fps:
+            valid = made.valid
+            made = resample_smoothly(made, torch.arange(job.frames) / job.fps, job.fps)
+            made = made if valid is None else made.with_(valid=valid[:1].expand(job.frames, -1))
+        return with_contacts(made)
+
+    def _encoded(
+        self, motion: Motion, known: Bool[Tensor, "T 10"], fps: float, frames: int
+    ) -> tuple[Float[Tensor, "N 669"], Bool[Tensor, "N 10"]]:
+        """Features of a motion's known cells at the model's frame rate.
+
+        A frame is known if those around its moment are, at the motion's own rate.
+        """
+        place = torch.arange(frames, dtype=torch.float64) * (motion.fps / fps)
+        low, high = (place + _SLACK).floor().long(), (place - _SLACK).ceil().long()
+        inside = high < len(motion)
+        low, high = low.clamp(max=len(motion) - 1), high.clamp(max=len(motion) - 1)
+        mask = known[low] & known[high] & inside[:, None]
+        weight = (place - low).to(motion.root).clamp(0, 1)[:, None]
+        rotations = rot.slerp(motion.rotations[low], motion.rotations[high], weight)
+        root = torch.lerp(motion.root[low], motion.root[high], weight)
+        # A row is a frame and the step to the next: the last frame needs one that nothing is known of.
+        longer = motion.with_(
+            rotations=torch.cat((rotations, rotations[-1:])),
+            root=torch.cat((root, root[-1:])),
+            fps=fps,
+            valid=torch.cat((mask, torch.zeros_like(mask[:1]))),
+            contacts=None,
+        )
+        found = encode_unified(longer)
+        return found.features, found.mask
+
+    def _conditions(self, job: Job, fps: float, frames: int) -> dict[str, Condition]:
+        given: dict[str, Condition] = {}
+        if job.text and self.sentence is not None:
+            tokens, valid = text_tokens(self.text([job.text]), *self.sentence)
+            given["text"] = Condition(tokens, torch.tensor([True]), valid)
+        if job.keypoints is not None:
+            seen = keypoint_features(job.keypoints, fps)[:frames]
+            # Where the video ends sooner nobody is seen any more, in the place of its last frame.
+            features = torch.zeros(frames, seen.shape[1])
+            features[: len(seen)] = seen
+            root = KEYPOINT_SLICES["root"]
+            features[len(seen) :, root] = seen[-1, root]
+            given["video"] = Condition(features[None], torch.tensor([True]))
+        return given

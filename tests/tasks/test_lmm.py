@@ -1,0 +1,216 @@
+"""The diffusion engine: seeds, batches, frame rates, and known cells to the bit."""
+
+import dataclasses
+
+import pytest
+import torch
+from corpus import walk
+
+import motionloom as ml
+from motionloom.conditions.cameras import Errors, synthetic_keypoints
+from motionloom.errors import CheckpointError, RequestError
+from motionloom.models.checkpoint import save_checkpoint
+from motionloom.models.diffusion import DiffusionTransformer
+from motionloom.models.length import LengthConfig, LengthPredictor
+from motionloom.motion.skeleton import CANONICAL, JOINT_PARTS, PARTS
+from motionloom.motion.unified import encode_unified
+from motionloom.tasks.denoise import DenoiseOptions, Denoiser, Job
+from motionloom.tasks.generate import load_mmm
+from motionloom.tasks.lmm import LMM
+from motionloom.tasks.request import Request, Segment
+
+WALK = "a person walks forward"
+SENTENCE = {"sentence_mean": torch.zeros(384), "sentence_std": torch.ones(384)}
+
+
+def write_engine(folder, **changes):
+    """An engine directory: random weights, statistics of a walk; 0.2 to 3 s in one piece."""
+    torch.manual_seed(0)
+    config = dataclasses.replace(
+        DiffusionTransformer.tiny().config, text_dim=384, music_dim=0, video_dim=53, max_frames=30, **changes
+    )
+    model = DiffusionTransformer(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    found = encode_unified(walk(200, 0, fps=20.0))
+    stats = {
+        "mean": found.features.mean(0),
+        "std": torch.full((669,), 0.05),
+        "rates": torch.tensor([10.0, 12.5, 20.0, 30.0]),
+        "frames": torch.tensor([6, 30]),
+        "parts": found.mask[0],
+    }
+    stats |= SENTENCE if config.text_dim else {}
+    facts = {"sources": {"made up": {}}}, "CC0", "# a test\n"
+    save_checkpoint(folder / "diffusion", model.eval(), stats, *facts)
+    save_checkpoint(folder / "length", LengthPredictor(LengthConfig(max_tokens=12)).eval(), SENTENCE, *facts)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    return ml.load(write_engine(tmp_path_factory.mktemp("lmm")))
+
+
+def same(a, b) -> bool:
+    return torch.equal(a.rotations, b.rotations) and torch.equal(a.root, b.root)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_another(engine):
+    first, again, other = (engine.generate(WALK, seconds=1.0, seed=seed)[0] for seed in (3, 3, 4))
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_alone_and_among_others_it_is_the_same_to_the_bit(engine):
+    alone = engine.generate(WALK, seconds=1.0, seed=5)[0]
+    many = engine.generate(WALK, seconds=1.0, seed=5, count=3)
+    assert same(alone, many[0])
+    assert not same(many[0], many[1])
+    requests = [Request((Segment(text, seconds),), seed=5) for text, seconds in ((WALK, 1.0), ("", 1.4))]
+    assert same(alone, engine.run_many(requests[::-1])[1][0])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fps", "frames", "made"),
+    [
+        (2.0, 12.5, 25, 12.5),  # trained
+        (1.0, 25.0, 25, 25.0),  # between two that were
+        (1.0, 60.0, 60, 30.0),  # above all
+        (1.5, None, 30, 20.0),
+        (2.0, 20.0, 40, 12.5),  # too long at its own
+        (3.0, 60.0, 180, 10.0),
+        (0.4, 5.0, 2, 20.0),  # too few frames at the slowest
+    ],
+)
+def test_frames_are_made_at_the_rate_asked_for_or_at_the_nearest_possible(engine, seconds, fps, frames, made):
+    motion = engine.generate(WALK, seconds=seconds, fps=fps)[0]
+    assert len(motion) == frames
+    assert motion.fps == (fps or 20.0)
+    assert engine.denoiser.rate(seconds, fps or 20.0) == made
+
+
+def test_text_and_keypoints_steer_and_an_empty_text_does_not(engine):
+    free, told = (engine.generate(text, seconds=1.0, seed=1)[0] for text in ("", WALK))
+    assert not same(free, told)
+    assert same(free, engine.generate("", seconds=1.0, seed=1, guidance=7.0)[0])
+    assert not same(told, engine.generate(WALK, seconds=1.0, seed=1, guidance=7.0)[0])
+    seen = synthetic_keypoints(walk(25, 0, fps=25.0), torch.Generator().manual_seed(0), Errors(0, 0, 0, 0, 0))
+    followed = engine.generate(seed=1, keypoints=seen)[0]
+    assert len(followed) == 20
+    assert not same(followed, free)
+    # Beyond the end of the video nobody is seen, but there is motion still.
+    assert len(engine.generate(seed=1, keypoints=seen, seconds=1.3)[0]) == 26
+
+
+def kept(motion, mask):
+    """Rotations and root of known cells."""
+    column = torch.tensor([PARTS.index(JOINT_PARTS[name]) for name in CANONICAL.names])
+    return motion.rotations[mask[:, column]], motion.root[mask[:, 0]]
+
+
+@pytest.mark.parametrize("fps", [20.0, 24.0, 120.0])
+@pytest.mark.parametrize(
+    "keep", [ml.frames(0, 0.4) | ml.frames(0.9, 1.25), ml.parts("legs"), ml.frames(0, 0.5) & ml.parts("upper")]
+)
+def test_kept_cells_come_back_to_the_bit(engine, fps, keep):
+    source = walk(round(1.25 * fps), 1, fps=fps)
+    answer = engine.complete(source, keep, WALK, seed=2)[0]
+    mask = keep.mask(len(source), fps)
+    assert (answer.fps, len(answer)) == (fps, len(source))
+    for mine, theirs in zip(kept(answer, mask), kept(source, mask), strict=True):
+        assert torch.equal(mine, theirs)
+    for mine, theirs in zip(kept(answer, ~mask), kept(source, ~mask), strict=True):
+        assert not len(mine) or not torch.equal(mine, theirs)
+
+
+def test_the_model_itself_holds_known_cells_and_does_not_see_the_others(engine):
+    source = walk(25, 1, fps=20.0)
+    mask = ml.parts("legs").mask(25, 20.0)
+    upper = [index for index, name in enumerate(CANONICAL.names) if JOINT_PARTS[name] not in ("root", "left_leg")]
+    upper = [index for index in upper if JOINT_PARTS[CANONICAL.names[index]] != "right_leg"]
+    rotations = source.rotations.clone()
+    rotations[:, upper] = rotations[:, upper].roll(7, 0)
+    made = [
+        engine.denoiser.make(Job(25, 20.0, WALK, 3, (motion, mask)), DenoiseOptions())
+        for motion in (source, source.with_(rotations=rotations))
+    ]
+    assert same(*made)
+    legs = [index for index in range(22) if index not in upper]
+    torch.testing.assert_close(made[0].positions[:, legs], source.positions[:, legs], atol=1e-3, rtol=0)
+
+
+def test_prediction_goes_on_after_a_motion_of_any_length(engine):
+    source = walk(400, 2, fps=20.0)
+    answer = engine.predict(source, 0.8, WALK, seed=1)[0]
+    assert len(answer) == 416
+    assert torch.equal(answer.rotations[:400], source.rotations)
+    assert float((answer.root[400] - answer.root[399]).norm()) < 0.2
+    slower = engine.predict(source, 0.8, seed=1, fps=10.0)[0]
+    assert (slower.fps, len(slower)) == (10.0, 208)
+
+
+def test_length_is_predicted_when_left_out(engine, tmp_path, monkeypatch):
+    lengths = {len(engine.generate(WALK, seed=seed, steps=2)[0]) for seed in range(4)}
+    assert len(lengths) > 1
+    assert all(4 <= length <= 60 for length in lengths)
+    folder = write_engine(tmp_path / "engine")
+    single = ml.load(folder / "diffusion")
+    assert isinstance(single, LMM)
+    assert len(single.generate(WALK, seed=0, steps=1)[0]) > 4  # by the predictor of the bundled engine
+    monkeypatch.setattr("motionloom.tasks.lmm.resources.files", lambda _: tmp_path)
+    with pytest.raises(RequestError, match="there is no length predictor: give seconds"):
+        ml.load(folder / "diffusion").generate(WALK)
+
+
+def test_provenance_says_how_it_was_made(engine):
+    motion = engine.generate("  she   waves ", seconds=1.0, seed=9)[0]
+    found = motion.provenance
+    assert (found.text, found.seed, found.licence) == ("she waves", 9, "CC0")
+    assert found.engine.startswith("lmm ")
+    assert motion.contacts is not None
+    assert motion.valid is None
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"text": "   "}, "the text is empty"),
+        ({"seconds": 3.5}, r"3\.5 s asked for; this model makes 0\.2 to 3\.0 s in one piece"),
+        ({"seconds": 0.1}, r"0\.1 s asked for"),
+        ({"path": [(0.0, 2.0)]}, "engine 'lmm' does not serve path"),
+        ({"loop": True}, "engine 'lmm' does not serve loop"),
+        ({"colour": "red"}, "unknown options colour; known are keypoints, method"),
+        ({"method": "euler"}, "method is 'euler'; use 'ddim' or 'dpm'"),
+        ({"steps": 0}, "steps is 0"),
+    ],
+)
+def test_bad_requests_get_one_clear_line(engine, call, message):
+    with pytest.raises(RequestError, match=message) as caught:
+        engine.generate(**{"seconds": 1.0, **call})
+    assert "\n" not in str(caught.value)
+
+
+def test_what_an_engine_does_not_serve_is_refused_by_name(engine, tmp_path):
+    with pytest.raises(RequestError, match="engine 'lmm' does not serve segments"):
+        engine.story([Segment(WALK, 1.0), Segment(WALK, 1.0)])
+    with pytest.raises(RequestError, match=r"8\.8 s are to be made; this model makes at most 3\.0 s in one piece"):
+        engine.complete(walk(200, 0, fps=20.0), ml.frames(0, 1.2), WALK)
+    seen = synthetic_keypoints(walk(25, 0, fps=25.0), torch.Generator().manual_seed(0))
+    with pytest.raises(RequestError, match="keypoints and known cells cannot be asked for at once"):
+        engine.complete(walk(20, 0, fps=20.0), ml.parts("legs"), keypoints=seen)
+
+
+def test_folders_that_hold_no_engine_are_refused(tmp_path):
+    folder = write_engine(tmp_path / "engine")
+    with pytest.raises(CheckpointError, match="holds a length; a diffusion model is needed"):
+        LMM(folder / "length")
+    with pytest.raises(CheckpointError, match="is no LMM engine: diffusion is missing"):
+        LMM(tmp_path)
+    with pytest.raises(CheckpointError, match="holds the engine 'lmm'; this needs 'mmm'"):
+        load_mmm(folder)
+    engine = LMM(folder)
+    bare = dataclasses.replace(engine.checkpoint, stats={"mean": torch.zeros(669)})
+    with pytest.raises(CheckpointError, match="has no frames, parts, rates, sentence_mean, sentence_std, std"):
+        Denoiser(bare, folder)
