@@ -8,6 +8,8 @@ from motionloom.models.evaluator import Evaluator
 from motionloom.models.length import LengthPredictor
 from motionloom.models.masked import MaskedTransformer
 from motionloom.models.matcher import Matcher
+from motionloom.models.motion_llm import MotionLM
+from motionloom.models.music_tokenizer import MusicTokenizer
 from motionloom.models.parts import PartsTokenizer, PartsTransformer
 from motionloom.models.tokenizer import MotionTokenizer
 
@@ -21,4 +23,6 @@ MODELS: dict[str, type[nn.Module]] = {
     "parts_masked": PartsTransformer,
     "evaluator": Evaluator,
     "diffusion": DiffusionTransformer,
+    "motion_llm": MotionLM,
+    "music_tokenizer": MusicTokenizer,
 }

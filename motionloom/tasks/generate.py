@@ -282,7 +282,7 @@ class MMM:
         return [loop.at_fps(item.request.fps or FPS) for loop, item in zip(loops, items, strict=True)]
 
     def _completed(self, items: list[Item], options: SampleOptions) -> list[Motion]:
-        return complete(self.tokens, items, options)
+        return complete(self.tokens, items, options.chosen(whole=False))
 
     def _told(self, items: list[Item], options: SampleOptions) -> list[Motion]:
         return tell(self.tokens, items, options)
@@ -292,7 +292,7 @@ class MMM:
         for at, item in enumerate(items):
             if item.request.segments[0].seconds is None:
                 lengths[at] += paces(item.request.path, self.tokens.rate, SHORTEST, self.tokens.most)
-        return [steered.motion for steered in steer(self.tokens, items, lengths, options)]
+        return [steered.motion for steered in steer(self.tokens, items, lengths, options.chosen(whole=False))]
 
     def _jobs(self, items: list[Item]) -> list[Job]:
         return [

@@ -5,7 +5,7 @@ Shapes: ``T`` frames, ``N`` tokens, ``P`` body parts (an axis that a tokenizer w
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -50,16 +50,25 @@ class SampleOptions:
     """Passes through the network."""
     guidance: float = 1.0
     """Classifier-free guidance; above 1 turns overshoot, for twice the work."""
-    temperature: float = 0.6
-    """Of the token probabilities."""
+    temperature: float | None = None
+    """Of the token probabilities; left out, 0.6 for motions made whole, 0.8 beside known motion and along a path."""
     order_noise: float = 4.0
     """Gumbel noise on the order in which tokens are settled; small values make motions stand still."""
     inward: float = 1.0
     """How much sooner the ends of a motion are settled than its middle, for each slot between."""
-    ends: int = 4
-    """Slots at each end of a motion that are nearly as probable as can be: hands hang when a wave begins."""
+    ends: int | None = None
+    """Slots at each end of a motion that are nearly as probable as can be: hands hang when a wave begins. Left out, 4
+    for motions made whole, none for others: a path is found by variety."""
     ends_temperature: float = 0.1
     """Of the token probabilities there."""
+
+    def chosen(self, whole: bool) -> "SampleOptions":
+        """The same with what was left out filled in."""
+        return replace(
+            self,
+            temperature=(0.6 if whole else 0.8) if self.temperature is None else self.temperature,
+            ends=(4 if whole else 0) if self.ends is None else self.ends,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,6 +226,9 @@ class Tokens:
         known = torch.stack([_padded(piece, int(lengths.max()), self._mask) for piece in pieces])
         features = self.read(texts)
         mean, std = self.sentence
+        options = options.chosen(whole=True)
+        assert options.temperature is not None
+        assert options.ends is not None
         ids = sample(
             self.masked, lengths, (features.sentence - mean) / std, features.words, features.valid, seeds,
             steps=options.steps, temperature=options.temperature, guidance=options.guidance,
