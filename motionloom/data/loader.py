@@ -163,8 +163,10 @@ class FeatureSet:
             square += rows.square().sum(0)
         count = int(self.frames.sum())
         total, square = total / count, square / count
-        mean = ((total + total[order] * signs) / 2).float()
-        deviation = ((square + square[order]) / 2 - mean.double().square()).clamp(min=0.0).float()
+        # In double to the end: a height of 1 m that hardly changes would lose its spread to rounding.
+        middle = (total + total[order] * signs) / 2
+        deviation = ((square + square[order]) / 2 - middle.square()).clamp(min=0.0).float()
+        mean = middle.float()
         std = torch.empty_like(mean)
         for name, block in LAYOUTS["humanml3d"].slices.items():
             std[block] = 0.5 if name == "contacts" else deviation[block].mean().sqrt().clamp(min=1e-4)

@@ -70,3 +70,14 @@ def test_weights_even_out_groups(store):
 def test_too_long_a_wish_is_refused(store):
     with pytest.raises(DataError, match="no clip of split 'train' has 9999 frames"):
         FeatureSet(store, "train", min_frames=9999)
+
+
+def test_statistics_are_those_of_the_clips_and_their_mirror_images(store):
+    clips = FeatureSet(store, "train")
+    rows = torch.cat([clips.clip(index, flip) for index in range(len(clips)) for flip in (False, True)]).double()
+    stats = clips.stats()
+    torch.testing.assert_close(stats.mean, rows.mean(0).float())
+    for name, block in LAYOUTS["humanml3d"].slices.items():
+        spread = rows[:, block].var(0, unbiased=False).mean().sqrt().clamp(min=1e-4).float()
+        wanted = torch.full_like(stats.std[block], 0.5 if name == "contacts" else float(spread))
+        torch.testing.assert_close(stats.std[block], wanted, rtol=1e-4, atol=1e-7)
