@@ -65,7 +65,9 @@ def renamed(motion, rename):
 
 
 @pytest.mark.parametrize(
-    "rename", [str, lambda name: mixamo(name).removeprefix("mixamorig:"), unreal, unity, vrm], ids=str
+    "rename",
+    [str, lambda name: mixamo(name).removeprefix("mixamorig:"), unreal, unity, vrm],
+    ids=["smpl", "mixamo", "unreal", "unity", "vrm"],
 )
 def test_fingers_are_found_by_the_names_of_every_family(rename):
     names = tuple(rename(name) for name in FINGERS)
