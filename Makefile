@@ -21,7 +21,7 @@ demo: setup
 	$(BIN)/motionloom generate --text "$(TEXT)" --seed 1 --out $(OUT)/demo.bvh --out $(OUT)/demo.glb --out $(OUT)/demo.png --out $(OUT)/demo.mp4
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-all: setup
 	$(BIN)/python -m pytest
