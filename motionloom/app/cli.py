@@ -17,6 +17,7 @@ from motionloom.app.cli_clean import clean
 from motionloom.app.cli_data import data
 from motionloom.app.cli_edit import complete, predict, story
 from motionloom.app.cli_evaluate import evaluate
+from motionloom.app.conditions import Engine, Followed, From, KeypointFile, KeypointFps, Music, Speech, Video
 from motionloom.app.files import check_outs, read, write
 from motionloom.errors import MotionloomError
 
@@ -58,7 +59,7 @@ def generate(
     seed: Annotated[int, typer.Option(help="Same seed, same motion.")] = 0,
     count: Annotated[int, typer.Option(help="How many; with more than one, files are numbered.")] = 1,
     fps: Annotated[float | None, typer.Option(help="Frame rate of the result; the model's 20 when left out.")] = None,
-    engine: Annotated[str, typer.Option(help="Engine: a bundled one or a directory.")] = "mmm",
+    engine: Engine = None,
     steps: Annotated[int | None, typer.Option(help="Passes through the network.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How strongly the text is followed; 1 is plain.")] = None,
     to: Annotated[
@@ -67,9 +68,15 @@ def generate(
     ] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Let the end go on into the beginning.")] = False,
     best_of: Annotated[int, typer.Option(help="Make so many for each and keep the one that fits the text best.")] = 1,
+    music: Music = None,
+    speech: Speech = None,
+    from_: From = 0.0,
+    keypoints: KeypointFile = None,
+    keypoints_fps: KeypointFps = None,
+    video: Video = None,
     json_: Json = False,
 ) -> None:
-    """Make motions for a sentence."""
+    """Make motions for a sentence, for music or speech, for a video, or for several of them at once."""
     outs = out or []
     if not outs:
         raise typer.BadParameter("give at least one file to write, for example --out wave.bvh", param_hint="--out")
@@ -78,7 +85,11 @@ def generate(
     started = time.perf_counter()
     from motionloom.tasks.generate import load
 
-    motions = load(engine).generate(text, seconds, seed, count, fps, steps, guidance, path, loop, best_of)
+    followed = Followed(music, speech, from_, keypoints, keypoints_fps, video)
+    follows = followed.read(seconds)
+    motions = load(followed.engine(engine)).generate(
+        text, seconds, seed, count, fps, steps, guidance, path, loop, best_of, **follows
+    )
     made = time.perf_counter() - started
     files = write(motions, outs)
     closing: list[float] = []

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from motionloom.app.conditions import Engine, Followed, From, KeypointFile, KeypointFps, Music, Speech, Video
 from motionloom.app.files import check_outs, read, write
 
 Source = Annotated[Path, typer.Argument(help="Motion file: .bvh .amc .npz .npy .csv")]
@@ -17,7 +18,6 @@ Out = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Same seed, same motion.")]
 Count = Annotated[int, typer.Option(help="How many; with more than one, files are numbered.")]
-Engine = Annotated[str, typer.Option(help="Engine: a bundled one or a directory.")]
 Steps = Annotated[int | None, typer.Option(help="Passes through the network.")]
 Guidance = Annotated[float | None, typer.Option(help="How strongly the text is followed; 1 is plain.")]
 BestOf = Annotated[int, typer.Option(help="Make so many for each and keep the one that fits the text best.")]
@@ -41,10 +41,16 @@ def complete(
     seed: Seed = 0,
     count: Count = 1,
     fps: Fps = None,
-    engine: Engine = "mmm",
+    engine: Engine = None,
     steps: Steps = None,
     guidance: Guidance = None,
     best_of: BestOf = 1,
+    music: Music = None,
+    speech: Speech = None,
+    from_: From = 0.0,
+    keypoints: KeypointFile = None,
+    keypoints_fps: KeypointFps = None,
+    video: Video = None,
     retarget: Retarget = False,
     unit: Unit = None,
     true_fps: TrueFps = None,
@@ -56,7 +62,8 @@ def complete(
 
     choice = parse_keep(keep, keep_parts)
     _fill(source, outs, choice, text, before, after, seed, count, fps, engine, steps, guidance, best_of,
-          (retarget, unit, true_fps), json_)  # fmt: skip
+          (retarget, unit, true_fps), Followed(music, speech, from_, keypoints, keypoints_fps, video),
+          json_)  # fmt: skip
 
 
 def predict(
@@ -67,10 +74,16 @@ def predict(
     seed: Seed = 0,
     count: Count = 1,
     fps: Fps = None,
-    engine: Engine = "mmm",
+    engine: Engine = None,
     steps: Steps = None,
     guidance: Guidance = None,
     best_of: BestOf = 1,
+    music: Music = None,
+    speech: Speech = None,
+    from_: From = 0.0,
+    keypoints: KeypointFile = None,
+    keypoints_fps: KeypointFps = None,
+    video: Video = None,
     retarget: Retarget = False,
     unit: Unit = None,
     true_fps: TrueFps = None,
@@ -84,7 +97,8 @@ def predict(
     if not seconds > 0:
         raise RequestError(f"{seconds} s to predict; give a positive number of seconds")
     _fill(source, outs, frames(), text, 0.0, seconds, seed, count, fps, engine, steps, guidance, best_of,
-          (retarget, unit, true_fps), json_)  # fmt: skip
+          (retarget, unit, true_fps), Followed(music, speech, from_, keypoints, keypoints_fps, video),
+          json_)  # fmt: skip
 
 
 def story(
@@ -93,7 +107,7 @@ def story(
     seed: Seed = 0,
     count: Count = 1,
     fps: Annotated[float | None, typer.Option(help="Frame rate of the result; the model's 20 when left out.")] = None,
-    engine: Engine = "mmm",
+    engine: Engine = None,
     steps: Steps = None,
     guidance: Guidance = None,
     best_of: BestOf = 1,
@@ -107,15 +121,15 @@ def story(
     from motionloom.tasks.story import read_script, seams
 
     lines = read_script(script)
-    motions = load(engine).run(Request(lines, fps, count, seed, steps, guidance, best_of=best_of))
+    motions = load(engine or "mmm").run(Request(lines, fps, count, seed, steps, guidance, best_of=best_of))
     places = [seams(lines, motion.fps, len(motion)) for motion in motions]
     _report(motions, places, outs, started, json_)
 
 
 def _fill(
     source: Path, outs: list[Path], keep: Any, text: str, before: float, after: float, seed: int, count: int,
-    fps: float | None, engine: str, steps: int | None, guidance: float | None, best_of: int,
-    reading: tuple[bool, str | None, float | None], json_: bool,
+    fps: float | None, engine: str | None, steps: int | None, guidance: float | None, best_of: int,
+    reading: tuple[bool, str | None, float | None], followed: Followed, json_: bool,
 ) -> None:  # fmt: skip
     started = time.perf_counter()
     from motionloom.tasks.complete import lay_out, seams
@@ -129,8 +143,17 @@ def _fill(
 
         motion = retarget(motion)
     known, seconds = lay_out(motion, keep.mask(len(motion), motion.fps), before, after)
-    request = Request((Segment(text, seconds),), fps, count, seed, steps, guidance, known=known, best_of=best_of)
-    motions = load(engine).run(request)
+    request = Request(
+        (Segment(text, seconds, **followed.read(seconds)),),
+        fps,
+        count,
+        seed,
+        steps,
+        guidance,
+        known=known,
+        best_of=best_of,
+    )
+    motions = load(followed.engine(engine)).run(request)
     found = seams(request)
     places = [
         [min(len(made) - 1, max(1, round(at * made.fps / motion.fps))) for at in found] for made in motions

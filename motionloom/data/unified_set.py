@@ -73,9 +73,10 @@ class UnifiedSet:
     Args:
         store: The store.
         split: "train", "val" or "test".
-        rates: Frame rates; a window is of one of them. A clip is not made faster than it was captured.
+        rates: Frame rates; a window is of one of them, as far as its clip was captured as fast (see ``faster``).
         min_frames: Clips shorter than this at the slowest rate are left out.
         mix: Weights of datasets and tasks.
+        faster: How many times faster than it was captured a clip may be made, by interpolation.
 
     Raises:
         DataError: No clip of the split is long enough, or the mixture asks for what is not there.
@@ -88,6 +89,7 @@ class UnifiedSet:
         rates: tuple[float, ...] = (20.0,),
         min_frames: int = 16,
         mix: MixOptions | None = None,
+        faster: float = 1.0,
     ) -> None:
         if not rates or min(rates) <= 0:
             raise DataError(f"frame rates are {rates}; at least one, all above 0, is needed")
@@ -114,9 +116,9 @@ class UnifiedSet:
             )
             for features, bits, rows in tables
         ]
-        # A rate above a clip's own would be made up; the nearest below it is taken instead.
+        # A rate far above a clip's own would be made up; one of those below it is taken instead.
         own = np.array([clip.fps for clip in kept])
-        self._usable = np.array([[fps <= rate * 1.01 or fps == min(rates) for fps in rates] for rate in own])
+        self._usable = np.array([[fps <= rate * faster * 1.01 or fps == min(rates) for fps in rates] for rate in own])
         self.mixture = Mixture(kept, self._rates[int(np.argmin(rates))].frames, mix or MixOptions())
 
     def _open(self, fps: float) -> tuple[np.ndarray, np.ndarray, dict[str, tuple[int, int]]]:

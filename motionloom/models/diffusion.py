@@ -62,15 +62,15 @@ class Reading:
         blocks: Memories of each block.
         given: For each modality the clips that have it.
         uneven: Loss for balanced experts.
+        frames: Of each aligned modality what it adds to frames.
     """
 
     blocks: tuple[Read, ...]
     given: Mapping[str, Bool[Tensor, "B"]]
     uneven: Float[Tensor, ""]
+    frames: Mapping[str, Float[Tensor, "B T D"]]
 
-    def combine(
-        self, rows: Int[Tensor, "R"], seen: Mapping[str, Bool[Tensor, "R"]] | None = None
-    ) -> tuple[Sums | Memory, ...]:
+    def combine(self, rows: Int[Tensor, "R"], seen: Mapping[str, Bool[Tensor, "R"]] | None = None) -> "Seen":
         """What each row of a batch sees, block by block.
 
         Args:
@@ -78,7 +78,22 @@ class Reading:
             seen: For each modality the rows that may see it, if their clips have it; None: all that they have.
         """
         flags = {name: given[rows] & (True if seen is None else seen[name]) for name, given in self.given.items()}
-        return tuple(combine(read, rows, flags) for read in self.blocks)
+        added = [frames[rows] * flags[name][:, None, None] for name, frames in self.frames.items()]
+        blocks = tuple(combine(read, rows, flags) for read in self.blocks)
+        return Seen(blocks, torch.stack(added).sum(0) if added else None)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the rows of a batch see of conditions.
+
+    Attributes:
+        blocks: Block by block.
+        added: To their frames, from aligned conditions; None for nothing.
+    """
+
+    blocks: tuple[Sums | Memory, ...]
+    added: Float[Tensor, "R T D"] | None
 
 
 class DiffusionTransformer(nn.Module):
@@ -107,6 +122,8 @@ class DiffusionTransformer(nn.Module):
         self.encoders = nn.ModuleDict(
             {name: ConditionEncoder(size, config) for name, size in config.widths.items() if size}
         )
+        aligned = [name for name in config.aligned if name in config.modalities]
+        self.aligned = nn.ModuleDict({name: nn.Linear(config.width, config.width) for name in aligned})
         self.blocks = nn.ModuleList([DiffusionBlock(config) for _ in range(config.layers)])
         for module in self.modules():
             if isinstance(module, Styled):
@@ -120,7 +137,7 @@ class DiffusionTransformer(nn.Module):
         return cls(
             DiffusionConfig(
                 part_dim=8, layers=2, time_dim=32, max_frames=24, max_tokens=30, text_dim=12, music_dim=6, video_dim=5,
-                dataset_tokens=4, rotation_tokens=2,
+                dataset_tokens=4, rotation_tokens=2, aligned=("video",),
             )
         )  # fmt: skip
 
@@ -152,21 +169,30 @@ class DiffusionTransformer(nn.Module):
         self.check(clips, conditions)
         tokens: dict[str, Tokens] = {}
         given: dict[str, Tensor] = {}
+        added: dict[str, Tensor] = {}
         for name, condition in conditions.items():
             # As published, a modality that no clip has is left out.
             if not bool(condition.given.any()):
                 continue
+            # Where experts do not compete, clips without the condition need no reading.
+            rows = None if self.config.capacity or bool(condition.given.all()) else condition.given.nonzero()[:, 0]
+            own, frames = (condition, clips.frames) if rows is None else (condition.take(rows), clips.frames[rows])
             stride = self.config.stride(name)
-            features = condition.features[:, ::stride]
+            features = own.features[:, ::stride]
             valid = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
-            if condition.valid is not None:
-                valid = condition.valid[:, ::stride]
-            if name == "video":
-                valid = valid & clips.frames
+            if own.valid is not None:
+                valid = own.valid[:, ::stride]
+            if name in self.config.per_frame:
+                valid = valid & frames
             encoded = self.encoders[name](features, None if self.config.sees_padding else valid)
-            tokens[name], given[name] = Tokens(encoded, valid), condition.given
+            tokens[name], given[name] = Tokens(encoded, valid, rows), condition.given
+            if name in self.aligned:
+                mapped = self.aligned[name](encoded) * valid[..., None]
+                empty = mapped.new_zeros(len(clips), *mapped.shape[1:])
+                added[name] = mapped if rows is None else empty.index_copy(0, rows, mapped)
         reads = [cast(DiffusionBlock, block).mixer.read(tokens, clips) for block in self.blocks]
-        return Reading(tuple(read for read, _ in reads), given, torch.stack([uneven for _, uneven in reads]).sum())
+        uneven = torch.stack([uneven for _, uneven in reads]).sum()
+        return Reading(tuple(read for read, _ in reads), given, uneven, added)
 
     def styles(self, t: Int[Tensor, "S"]) -> Styles:
         """What the blocks do at some diffusion steps."""
@@ -179,7 +205,7 @@ class DiffusionTransformer(nn.Module):
         x: Float[Tensor, "B T 669"],
         styles: Styles,
         clips: Clips,
-        memory: Sequence[Sums | Memory],
+        seen: Seen,
         fan: Fan | None = None,
     ) -> Denoised:
         """Compute clean features with conditions and step read already.
@@ -188,7 +214,7 @@ class DiffusionTransformer(nn.Module):
             x: Noised features of clips.
             styles: From ``styles``, one row, or one each.
             clips: Of ``x``.
-            memory: From ``Reading.combine``.
+            seen: From ``Reading.combine``.
             fan: Rows to compute, where they are not the clips themselves (with and without conditions).
         """
         parts = self.read_in(x[..., self.order].split(self.sizes, dim=2), clips.dataset)
@@ -197,9 +223,14 @@ class DiffusionTransformer(nn.Module):
         if clips.known is not None and self.config.clean_cells:
             h = h + self.clean_token * (clips.known & clips.parts)[..., None]
         h = h.flatten(2)
+        if seen.added is not None:
+            # From here on rows differ, also those of one clip.
+            if fan is not None:
+                h, clips, fan = h[fan.rows], fan.clips, None
+            h = h + seen.added
         uneven, times = [], []
-        for block, style, seen in zip(self.blocks, styles, memory, strict=True):
-            mixed = block(h, style, clips, seen, fan)
+        for block, style, memory in zip(self.blocks, styles, seen.blocks, strict=True):
+            mixed = block(h, style, clips, memory, fan)
             if fan is not None:
                 clips, fan = fan.clips, None
             h = mixed.x
@@ -234,9 +265,9 @@ class DiffusionTransformer(nn.Module):
             if -(-tokens // config.stride(name)) > config.max_tokens:
                 most = config.max_tokens * config.stride(name)
                 raise RequestError(f"{name} has {tokens} tokens; the model reads at most {most}")
-            if name == "video" and tokens != clips.parts.shape[1]:
+            if name in config.per_frame and tokens != clips.parts.shape[1]:
                 raise RequestError(
-                    f"video has {tokens} tokens; one for each of {clips.parts.shape[1]} frames is needed"
+                    f"{name} has {tokens} tokens; one for each of {clips.parts.shape[1]} frames is needed"
                 )
 
 

@@ -66,6 +66,14 @@ class Sums:
             peak = peak.masked_fill(~seen[:, None, None], _NEVER)
         return Sums(peak, self.total[rows], self.weighted[rows])
 
+    def spread(self, rows: Int[Tensor, "B"], count: int) -> "Sums":
+        """These sums as those of some of ``count`` clips; the others have sums over nothing."""
+
+        def wide(x: Tensor, fill: float = 0.0) -> Tensor:
+            return x.new_full((count, *x.shape[1:]), fill).index_copy(0, rows, x)
+
+        return Sums(wide(self.peak, _NEVER), wide(self.total), wide(self.weighted))
+
     def join(self, other: "Sums") -> "Sums":
         """The sums over both sets of tokens."""
         peak = torch.maximum(self.peak, other.peak)
@@ -92,6 +100,14 @@ class Memory:
         valid = self.valid[rows]
         return Memory(self.keys[rows], self.values[rows], valid if seen is None else valid & seen[:, None])
 
+    def spread(self, rows: Int[Tensor, "B"], count: int) -> "Memory":
+        """These tokens as those of some of ``count`` clips; the others have none."""
+
+        def wide(x: Tensor) -> Tensor:
+            return x.new_zeros((count, *x.shape[1:])).index_copy(0, rows, x)
+
+        return Memory(wide(self.keys), wide(self.values), wide(self.valid))
+
     def join(self, other: "Memory") -> "Memory":
         """Both sets of tokens."""
         keys, values = torch.cat((self.keys, other.keys), dim=2), torch.cat((self.values, other.values), dim=2)
@@ -107,12 +123,14 @@ class Tokens:
     """An encoded condition.
 
     Attributes:
-        values: Tokens.
+        values: Tokens of the clips that have it.
         valid: Which of them count.
+        rows: Which clips those are; None for all.
     """
 
-    values: Float[Tensor, "B M D"]
-    valid: Bool[Tensor, "B M"]
+    values: Float[Tensor, "G M D"]
+    valid: Bool[Tensor, "G M"]
+    rows: Int[Tensor, "G"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,7 +309,8 @@ class ArtMixer(nn.Module):
             y = self.condition_norms[name](condition.values).unflatten(2, (len(PARTS), -1))
             read, uneven = self.condition_experts(y)
             key, value = read.chunk(2, dim=3)
-            found[name] = Sums.of(key / self.heat[name], value, condition.valid)
+            sums = Sums.of(key / self.heat[name], value, condition.valid)
+            found[name] = sums if condition.rows is None else sums.spread(condition.rows, len(clips))
             losses.append(uneven)
         return found, torch.stack(losses).sum() / max(1, len(tokens))
 
@@ -343,7 +362,8 @@ class PlainMixer(nn.Module):
             _ALWAYS: self._memory(always, torch.ones(always.shape[:2], dtype=torch.bool, device=always.device))
         }
         for name, condition in tokens.items():
-            found[name] = self._memory(self.condition_norms[name](condition.values), condition.valid)
+            memory = self._memory(self.condition_norms[name](condition.values), condition.valid)
+            found[name] = memory if condition.rows is None else memory.spread(condition.rows, len(clips))
         return found, always.new_zeros(())
 
     def _memory(self, y: Float[Tensor, "B M D"], valid: Bool[Tensor, "B M"]) -> Memory:

@@ -72,6 +72,9 @@ class DiffusionConfig:
     """Size of a frame of video: image features, or keypoints."""
     audio_stride: int = 1
     """Take each so-manieth token of music and speech (published: 3)."""
+    aligned: tuple[str, ...] = ("music", "speech", "video")
+    """Conditions with one token a frame, which are also added to the frames (not published: templates alone would
+    have to carry when something happens)."""
     sees_padding: bool = False
     """Whether a condition's encoder attends to tokens that do not exist (published)."""
     datasets: tuple[str, ...] = ("all",)
@@ -101,6 +104,8 @@ class DiffusionConfig:
             raise RequestError(f"top_k is {self.top_k}; it must be from 1 to the number of experts, {self.experts}")
         if not self.datasets or not self.rotations:
             raise RequestError("at least one dataset and one kind of rotations must be named")
+        if not set(self.aligned) <= set(MODALITIES[1:]) or (self.audio_stride > 1 and set(self.aligned) - {"video"}):
+            raise RequestError(f"aligned is {self.aligned}; music, speech and video can be, audio with audio_stride 1")
         if not 0 <= self.dropout < 1:
             raise RequestError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
 
@@ -129,6 +134,11 @@ class DiffusionConfig:
         """Columns of the unified features that each part holds."""
         return part_columns(UnifiedOptions.published() if self.swapped_sides else CORRECT)
 
+    @property
+    def per_frame(self) -> tuple[str, ...]:
+        """Modalities that must have one token a frame."""
+        return tuple(name for name in self.modalities if name in {*self.aligned, "video"})
+
     def stride(self, modality: str) -> int:
         """Each so-manieth token of a modality is read."""
         return self.audio_stride if modality in ("music", "speech") else 1
@@ -140,7 +150,7 @@ class DiffusionConfig:
         return cls(
             part_dim=part_dim, layers=layers, condition_layers=condition_layers, experts=experts, top_k=top_k,
             capacity=1.5, time_dim=2048, max_frames=200, max_tokens=300, text_dim=1024, music_dim=768, speech_dim=768,
-            video_dim=1024, audio_stride=3, sees_padding=True, datasets=PUBLISHED_DATASETS,
+            video_dim=1024, audio_stride=3, aligned=(), sees_padding=True, datasets=PUBLISHED_DATASETS,
             rotations=PUBLISHED_ROTATIONS, dataset_tokens=48, rotation_tokens=16, swapped_sides=True,
             clean_cells=False,
         )  # fmt: skip

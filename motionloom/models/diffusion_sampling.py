@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from motionloom.errors import RequestError
-from motionloom.models.diffusion import DiffusionTransformer, Reading
+from motionloom.models.diffusion import DiffusionTransformer, Reading, Seen
 from motionloom.models.diffusion_blocks import Fan
 from motionloom.models.diffusion_config import MODALITIES, Clips, Conditions
 from motionloom.models.schedule import Known, Method, NoiseSchedule, solve
@@ -141,8 +141,8 @@ class _Batch:
 
     rows: Tensor
     clips: Clips
-    seen: dict[str, Tensor]
-    memory: tuple
+    flags: dict[str, Tensor]
+    seen: Seen
 
 
 class GuidedPasses:
@@ -191,7 +191,7 @@ class GuidedPasses:
             styles = tuple((mixed[place, None], refined[place, None]) for mixed, refined in self._styles)
             plain = torch.equal(batch.rows, torch.arange(len(x), device=x.device))
             fan = None if plain else Fan(batch.rows, batch.clips)
-            clean = self.model.denoise(x, styles, self.clips, batch.memory, fan).features
+            clean = self.model.denoise(x, styles, self.clips, batch.seen, fan).features
         shares = [self._plan[row].shares[place] for row in active for _ in self._plan[row].clips]
         weighted = clean.float() * torch.tensor(shares, device=x.device)[:, None, None]
         return torch.zeros_like(x).index_add_(0, batch.rows, weighted)
@@ -200,18 +200,16 @@ class GuidedPasses:
         device = self.clips.lengths.device
         rows = torch.tensor([clip for run in runs for clip in run.clips], device=device)
         timeline = None if self.clips.timeline is None else tuple(len(run.clips) for run in runs)
-        seen = {
+        flags = {
             name: torch.tensor([name in run.seen for run in runs for _ in run.clips], device=device)
             for name in self.conditions
         }
-        memory = () if self._reading is None else self._reading.combine(rows, seen)
-        return _Batch(rows, self.clips.take(rows, timeline), seen, memory)
+        seen = Seen((), None) if self._reading is None else self._reading.combine(rows, flags)
+        return _Batch(rows, self.clips.take(rows, timeline), flags, seen)
 
     def _together(self, x: Tensor, batch: _Batch, place: int) -> Tensor:
         conditions = {name: condition.take(batch.rows) for name, condition in self.conditions.items()}
-        conditions = {
-            name: replace(condition, given=condition.given & batch.seen[name]) for name, condition in conditions.items()
-        }
+        conditions = {name: replace(own, given=own.given & batch.flags[name]) for name, own in conditions.items()}
         t = self._steps[place].expand(len(batch.rows))
         return self.model(x[batch.rows], t, batch.clips, conditions).features
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from motionloom.errors import TrainingError
@@ -80,7 +80,7 @@ def training_loss(
     if clips.known is not None:
         raise TrainingError("training clips came with known cells; leave clips.known out, it is drawn here")
     count, device = len(clips), target.device
-    t = torch.randint(len(schedule), (count,), generator=generator).to(device)
+    t = draw_steps(clips, len(schedule), generator).to(device)
     noise = torch.randn(target.shape, generator=generator).to(target)
     there = clips.parts & clips.frames[..., None]
     shown = there
@@ -110,6 +110,17 @@ def training_loss(
     spread = spread_loss(done.times) if done.times else error.new_zeros(())
     total = options.features * error + options.balance * done.uneven + options.spread * spread
     return Losses(total, error, done.uneven, spread)
+
+
+def draw_steps(clips: Clips, steps: int, generator: torch.Generator) -> Int[Tensor, "B"]:
+    """Diffusion steps of some clips: those on one time line have the same, and all together are evenly spread."""
+    sizes = clips.timeline or (1,) * len(clips)
+    # One draw from each of as many equal spans as there are groups: any number of steps is as likely as before.
+    places = (torch.randperm(len(sizes), generator=generator) + torch.rand(len(sizes), generator=generator)) / len(
+        sizes
+    )
+    drawn = (places * steps).long().clamp(max=steps - 1)
+    return drawn.repeat_interleave(torch.tensor(sizes))
 
 
 def feature_loss(

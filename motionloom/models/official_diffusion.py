@@ -90,6 +90,7 @@ def _config(state: Mapping[str, Tensor], top_k: int | None) -> DiffusionConfig:
         speech_dim=widths["speech"],
         video_dim=widths["video"],
         audio_stride=3,
+        aligned=(),
         sees_padding=True,
         datasets=PUBLISHED_DATASETS if released else tuple(f"dataset{index}" for index in range(datasets)),
         rotations=PUBLISHED_ROTATIONS[:rotations],

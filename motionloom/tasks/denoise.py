@@ -6,15 +6,18 @@ Shapes: ``T`` frames of the answer, ``N`` frames of the model.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from motionloom.conditions.keypoints import KEYPOINT_SLICES, Keypoints, keypoint_features
+from motionloom.conditions.keypoints import KEYPOINT_SLICES, keypoint_features
 from motionloom.conditions.text import MiniLM, minilm
+from motionloom.data.sounds import pooled, sound_features
 from motionloom.errors import CheckpointError, RequestError
 from motionloom.models.checkpoint import Checkpoint
 from motionloom.models.diffusion import DiffusionTransformer
@@ -29,7 +32,8 @@ from motionloom.motion.skeleton import CANONICAL
 from motionloom.motion.unified import decode_unified, encode_unified
 from motionloom.motion.unified_layout import Unified, UnifiedStats
 from motionloom.tasks.diffusion_inputs import text_tokens
-from motionloom.tasks.request import BODY_COLUMNS
+from motionloom.tasks.request import BODY_COLUMNS, Segment
+from motionloom.tasks.tokens import item_seed
 
 _SLACK = 1e-6
 _STATS = ("mean", "std", "rates", "frames", "parts")
@@ -42,7 +46,9 @@ class DenoiseOptions:
     steps: int = 10
     """Passes through the network."""
     guidance: float = 2.5
-    """How strongly text and video are followed; 1 is the model as it is, for half the work."""
+    """How strongly conditions are followed; 1 is the model as it is, for half the work."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """The same of single modalities, in the place of ``guidance``."""
     method: Method = "dpm"
     """Solver: "dpm" (DPM-Solver++) or "ddim", which needs five times the steps."""
 
@@ -54,18 +60,18 @@ class Job:
     Attributes:
         frames: How long it is to be.
         fps: Its frame rate.
-        text: What it follows; empty for nothing.
+        follows: What it follows.
         seed: Of its random stream.
         known: A motion as long as it, of the canonical body, and which of its cells are known; None for nothing.
-        keypoints: A video that it follows, from its first frame on; None for none.
+        start: Where in sound and video it begins [s].
     """
 
     frames: int
     fps: float
-    text: str
+    follows: Segment
     seed: int
     known: tuple[Motion, Bool[Tensor, "T 10"]] | None = None
-    keypoints: Keypoints | None = None
+    start: float = 0.0
 
 
 class Denoiser:
@@ -90,7 +96,7 @@ class Denoiser:
         values = checkpoint.stats
         self.stats = UnifiedStats(values["mean"], values["std"])
         self.rates: tuple[float, ...] = tuple(sorted(values["rates"].tolist()))
-        self.shortest, self.longest = (int(frames) for frames in values["frames"].tolist())
+        self.shortest, self.longest, self.pieces = (int(number) for number in values["frames"].tolist())
         self.parts: Bool[Tensor, " P"] = values["parts"]
         self.sentence = (values["sentence_mean"], values["sentence_std"]) if config.text_dim else None
         self.schedule = NoiseSchedule.linear()
@@ -107,8 +113,8 @@ class Denoiser:
 
     @property
     def max_seconds(self) -> float:
-        """Longest motion that is made in one piece [s]."""
-        return self.longest / self.rates[0]
+        """Longest motion that is made in one piece [s]: clips on one time line were trained as far as twice a clip."""
+        return self.longest * min(2, self.pieces) / self.rates[0]
 
     def rate(self, seconds: float, fps: float) -> float:
         """Frame rate at which a motion is made: its own where the model can, else the nearest that was trained.
@@ -127,7 +133,8 @@ class Denoiser:
         return min(fitting, key=lambda rate: abs(rate - fps))
 
     def _fits(self, seconds: float, rate: float) -> bool:
-        return self.shortest <= round(seconds * rate) and math.ceil(seconds * rate - _SLACK) <= self.longest
+        most = min(self.longest * self.pieces, self.max_seconds * rate)
+        return self.shortest <= round(seconds * rate) and math.ceil(seconds * rate - _SLACK) <= most + _SLACK
 
     @torch.no_grad()
     def make(self, job: Job, options: DenoiseOptions) -> Motion:
@@ -140,21 +147,30 @@ class Denoiser:
         """
         fps = self.rate(job.frames / job.fps, job.fps)
         frames = math.ceil(job.frames / job.fps * fps - _SLACK)
-        parts = self.parts.expand(1, frames, -1)
-        none = torch.zeros(1, dtype=torch.long)
-        clips = Clips(parts, torch.tensor([frames]), torch.tensor([1 / fps]), none, none)
-        known = None
+        # What is longer than a clip of the training is several, that follow each other on one time line.
+        count = math.ceil(frames / self.longest)
+        edges = [round(frames * place / count) for place in range(count + 1)]
+        lengths = torch.tensor(edges).diff()
+        none = torch.zeros(count, dtype=torch.long)
+        known = mask = None
         if job.known is not None:
-            features, mask = self._encoded(*job.known, fps, frames)
-            mask &= self.parts
-            known = self.stats.normalize(features, mask)[None]
-            clips = Clips(parts, clips.lengths, clips.seconds, none, none, mask[None])
+            features, cells = self._encoded(*job.known, fps, frames)
+            cells &= self.parts
+            known, mask = _cut(self.stats.normalize(features, cells), edges), _cut(cells, edges)
+        clips = Clips(
+            self.parts.expand(count, int(lengths.max()), -1), lengths, torch.full((count,), 1 / fps), none, none, mask,
+            (count,) if count > 1 else None,
+        )  # fmt: skip
         steps = self.schedule.spaced(options.steps, "noise" if options.method == "dpm" else "time")
+        guidance = Guidance(dict.fromkeys(self.model.config.modalities, options.guidance) | dict(options.weights))
+        seeds = [job.seed, *(item_seed(job.seed, 1 + number) for number in range(count - 1))]
         scores = sample(
-            self.model, self.schedule, clips, self._conditions(job, fps, frames), [job.seed], steps, options.method,
-            Guidance.even(options.guidance), known,
-        )[0]  # fmt: skip
-        made = decode_unified(Unified(self.stats.denormalize(scores), parts[0], fps), CANONICAL).motion
+            self.model, self.schedule, clips, self._conditions(job, fps, edges), seeds, steps, options.method, guidance,
+            known,
+        )  # fmt: skip
+        scores = torch.cat([row[:length] for row, length in zip(scores, lengths.tolist(), strict=True)])
+        parts = self.parts.expand(frames, -1)
+        made = decode_unified(Unified(self.stats.denormalize(scores), parts, fps), CANONICAL).motion
         if bool(self.parts[BODY_COLUMNS].all()):
             made = made.with_(valid=None)
         if fps != job.fps:
@@ -189,17 +205,32 @@ class Denoiser:
         found = encode_unified(longer)
         return found.features, found.mask
 
-    def _conditions(self, job: Job, fps: float, frames: int) -> dict[str, Condition]:
+    def _conditions(self, job: Job, fps: float, edges: list[int]) -> dict[str, Condition]:
         given: dict[str, Condition] = {}
-        if job.text and self.sentence is not None:
-            tokens, valid = text_tokens(self.text([job.text]), *self.sentence)
-            given["text"] = Condition(tokens, torch.tensor([True]), valid)
-        if job.keypoints is not None:
-            seen = keypoint_features(job.keypoints, fps)[:frames]
+        count, frames, told = len(edges) - 1, edges[-1], job.follows
+        yes = torch.ones(count, dtype=torch.bool)
+        if told.text and self.sentence is not None:
+            tokens, valid = text_tokens(self.text([told.text]), *self.sentence)
+            given["text"] = Condition(tokens.expand(count, -1, -1), yes, valid.expand(count, -1))
+        for name, sound in (("music", told.music), ("speech", told.speech)):
+            if sound is not None:
+                heard = pooled(sound_features(sound), job.start, fps, frames)
+                given[name] = Condition(_cut(heard, edges), yes)
+        if told.keypoints is not None:
+            whole = keypoint_features(told.keypoints, fps)
+            seen = whole[round(job.start * fps) :][:frames]
             # Where the video ends sooner nobody is seen any more, in the place of its last frame.
-            features = torch.zeros(frames, seen.shape[1])
+            features = torch.zeros(frames, whole.shape[1])
             features[: len(seen)] = seen
             root = KEYPOINT_SLICES["root"]
-            features[len(seen) :, root] = seen[-1, root]
-            given["video"] = Condition(features[None], torch.tensor([True]))
+            features[len(seen) :, root] = whole[-1, root]
+            given["video"] = Condition(_cut(features, edges), yes)
         return given
+
+
+def _cut(rows: Shaped[Tensor, "N C"], edges: list[int]) -> Shaped[Tensor, "B T C"]:
+    """Rows in consecutive pieces, filled up with zeros."""
+    found = rows.new_zeros(len(edges) - 1, max(b - a for a, b in pairwise(edges)), rows.shape[1])
+    for piece, (start, stop) in zip(found, pairwise(edges), strict=True):
+        piece[: stop - start] = rows[start:stop]
+    return found

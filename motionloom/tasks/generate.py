@@ -4,11 +4,11 @@ Sentences are served here; what is known of a motion, stories, loops and paths i
 ``loop.py`` and ``steer.py``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,17 +21,16 @@ from motionloom.models.checkpoint import Checkpoint, load_checkpoint
 from motionloom.models.length import LengthPredictor
 from motionloom.models.masked import MaskedTransformer
 from motionloom.models.tokenizer import MotionTokenizer
-from motionloom.motion.blend import faster
-from motionloom.motion.keep import Keep, frames
-from motionloom.motion.motion import Motion, Provenance
+from motionloom.motion.motion import Motion
 from motionloom.tasks.best import choose
-from motionloom.tasks.complete import complete, lay_out
+from motionloom.tasks.complete import complete
 from motionloom.tasks.loop import close, decode_loop
 from motionloom.tasks.match import Scorer
-from motionloom.tasks.request import Request, Segment
+from motionloom.tasks.request import Request
 from motionloom.tasks.steer import paces, steer
 from motionloom.tasks.story import SHORTEST, tell
 from motionloom.tasks.tokens import FPS, Item, Job, SampleOptions, Tokens, item_seed
+from motionloom.tasks.verbs import Verbs
 
 if TYPE_CHECKING:
     from motionloom.tasks.lmm import LMM
@@ -41,7 +40,7 @@ LENGTH_SPREAD = 0.6
 """Predicted lengths come from the middle 60 % of what the data has: its extremes are odd clips."""
 
 
-class MMM:
+class MMM(Verbs):
     """The masked motion model as an engine: tokenizer, masked transformer, length predictor.
 
     Args:
@@ -98,133 +97,6 @@ class MMM:
         """Longest motion in one piece [s]."""
         return self.tokens.most / self.tokens.rate
 
-    def generate(
-        self,
-        text: str = "",
-        seconds: float | None = None,
-        seed: int = 0,
-        count: int = 1,
-        fps: float | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        path: Sequence[tuple[float, float]] = (),
-        loop: bool = False,
-        best_of: int = 1,
-        **options: Any,
-    ) -> list[Motion]:
-        """Make motions for a sentence.
-
-        Args:
-            text: What the person does; empty for any motion.
-            seconds: Length [s]; left out, it is sampled from what such motions usually take.
-            seed: Same seed, same motion, on the same machine.
-            count: How many; the i-th depends on (seed, i) only.
-            fps: Frame rate; the model's own 20 when left out.
-            steps: Passes through the network.
-            guidance: Classifier-free guidance; 1 is none.
-            path: Points x, z [m] that the root goes through, the last one at the end; see ``Request``.
-            loop: Whether the end goes on into the beginning.
-            best_of: Candidates a motion, of which the one that fits the text best is kept.
-            **options: ``temperature``, ``order_noise``, ``inward``, ``ends`` and ``ends_temperature``, see
-                ``SampleOptions``.
-
-        Raises:
-            RequestError: The text is too long, the length beyond what the model makes, the path out of reach, or an
-                option unknown.
-        """
-        segments, points = (Segment(text=text, seconds=seconds),), tuple((float(x), float(z)) for x, z in path)
-        request = Request(segments, fps, count, seed, steps, guidance, options, None, points, loop, best_of)
-        return self.run(request)
-
-    def complete(
-        self,
-        motion: Motion,
-        keep: Keep,
-        text: str = "",
-        seed: int = 0,
-        count: int = 1,
-        before: float = 0.0,
-        after: float = 0.0,
-        fps: float | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        best_of: int = 1,
-        **options: Any,
-    ) -> list[Motion]:
-        """Keep some of a motion and make the rest anew.
-
-        Args:
-            motion: Of the canonical body, at any frame rate; what is kept of it comes back to the bit.
-            keep: Which spans of time and which parts of the body, for example
-                ``ml.frames(0, 1.0) | ml.parts("legs")``.
-            text: What the person does; empty for any motion that fits.
-            seed: Same seed, same motion, on the same machine.
-            count: How many; the i-th depends on (seed, i) only.
-            before: Seconds to make before the motion.
-            after: Seconds to make after it.
-            fps: Frame rate; the motion's own when left out.
-            steps: Passes through the network.
-            guidance: Classifier-free guidance; 1 is none.
-            best_of: See ``generate``.
-            **options: See ``generate``.
-
-        Raises:
-            RequestError: The engine cannot keep body parts, or there is nothing to keep or to make.
-            MotionError: The motion is of another skeleton, or the choice leaves it.
-        """
-        known, seconds = lay_out(motion, keep.mask(len(motion), motion.fps), before, after)
-        segments = (Segment(text, seconds),)
-        return self.run(Request(segments, fps, count, seed, steps, guidance, options, known, best_of=best_of))
-
-    def predict(self, motion: Motion, seconds: float, text: str = "", **more: Any) -> list[Motion]:
-        """Go on where a motion ends.
-
-        Args:
-            motion: Comes back as it is, at the beginning of the answer.
-            seconds: How much to make after it [s].
-            text: What the person does next; empty for whatever fits.
-            **more: As for ``complete``.
-        """
-        if not seconds > 0:
-            raise RequestError(f"{seconds} s to predict; give a positive number of seconds")
-        return self.complete(motion, frames(), text, after=seconds, **more)
-
-    def story(
-        self,
-        lines: Sequence[Segment],
-        seed: int = 0,
-        count: int = 1,
-        fps: float | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        best_of: int = 1,
-        **options: Any,
-    ) -> list[Motion]:
-        """One motion for several sentences, with transitions between them; up to ten minutes.
-
-        Args:
-            lines: What happens, one after the other, each with its seconds; ``story.read_script`` reads a file.
-            seed: Same seed, same motion, on the same machine.
-            count: How many; the i-th depends on (seed, i) only.
-            fps: Frame rate; the model's own 20 when left out.
-            steps: Passes through the network.
-            guidance: Classifier-free guidance; 1 is none.
-            best_of: See ``generate``.
-            **options: See ``generate``.
-
-        Raises:
-            RequestError: There is no line, a line has no length or is too short, or the story is too long.
-        """
-        return self.run(Request(tuple(lines), fps, count, seed, steps, guidance, options, best_of=best_of))
-
-    def run(self, request: Request) -> list[Motion]:
-        """Serve a request.
-
-        Raises:
-            RequestError: The request needs what this engine does not serve, or lies outside its limits.
-        """
-        return self.run_many([request])[0]
-
     @torch.no_grad()
     def run_many(self, requests: list[Request]) -> list[list[Motion]]:
         """Serve several requests as one batch; each answer is what it would be alone.
@@ -235,9 +107,7 @@ class MMM:
         if not requests:
             return []
         for request in requests:
-            lacking = sorted(request.needs - self.serves)
-            if lacking:
-                raise RequestError(f"engine {self.name!r} does not serve {', '.join(lacking)}")
+            self.refuse_unserved(request)
         how = {_sampling(request) for request in requests}
         if len(how) > 1:
             raise RequestError("requests of one batch must agree in steps, guidance and options")
@@ -259,7 +129,7 @@ class MMM:
             for _ in range(request.count):
                 candidates = [made[at] for at in range(done, done + request.best_of)]
                 kept = choose(self.scorer, request, candidates) if request.best_of > 1 else candidates[0]
-                answer.append(self._signed(kept, request))
+                answer.append(self.signed(kept, request, self.checkpoints["masked"].licence))
                 done += request.best_of
             answers.append(answer)
         return answers
@@ -323,28 +193,6 @@ class MMM:
                 found[index] = tokens
         return found
 
-    def _signed(self, motion: Motion, request: Request) -> Motion:
-        """The motion at the frame rate asked for, saying how it was made."""
-        licences = [self.checkpoints["masked"].licence]
-        notes = motion.provenance.notes
-        if request.known is not None:
-            kept = request.known.motion.provenance
-            licences += [kept.licence] if kept.licence and kept.licence not in licences else []
-            notes = (*notes, f"kept parts of {kept.source or 'a motion'}")
-        provenance = Provenance(
-            source=f"motionloom {self.name}",
-            licence="; ".join(licences),
-            text="; ".join(segment.text for segment in request.segments if segment.text),
-            seed=request.seed,
-            engine=f"{self.name} {version()}",
-            notes=notes,
-        )
-        motion = motion.with_(provenance=provenance)
-        if request.fps is None or request.fps == motion.fps:
-            return motion
-        # Straight lines between frames would show as a jerk at every one of the model's own.
-        return faster(motion, request.fps) if request.fps > motion.fps else motion.at_fps(request.fps)
-
 
 def _sampling(request: Request) -> SampleOptions:
     """Options of a request over the defaults; frozen, so that equal ones are one."""
@@ -358,11 +206,6 @@ def _sampling(request: Request) -> SampleOptions:
     if request.guidance is not None:
         values["guidance"] = request.guidance
     return SampleOptions(**values)
-
-
-def version() -> str:
-    """Version of the installed package."""
-    return metadata.version("motionloom")
 
 
 ENGINES = ("mmm",)

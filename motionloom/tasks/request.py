@@ -7,6 +7,9 @@ from typing import Any
 from jaxtyping import Bool
 from torch import Tensor
 
+from motionloom.conditions.audio import MAX_SECONDS as MAX_SOUND_SECONDS
+from motionloom.conditions.audio import MIN_SECONDS, SILENCE, Sound
+from motionloom.conditions.keypoints import Keypoints
 from motionloom.conditions.text import check_text
 from motionloom.errors import MotionError, RequestError
 from motionloom.motion.motion import Motion
@@ -28,17 +31,44 @@ class Segment:
 
     Attributes:
         text: What the person does; empty for no condition.
-        seconds: Length [s]; ``None`` lets the engine choose.
+        seconds: Length [s]; ``None`` is that of sound or video, or lets the engine choose.
+        music: What is danced to, from its first sample on.
+        speech: What is said.
+        keypoints: What a video shows of the person.
     """
 
     text: str = ""
     seconds: float | None = None
+    music: Sound | None = field(default=None, compare=False)
+    speech: Sound | None = field(default=None, compare=False)
+    keypoints: Keypoints | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.text:
             object.__setattr__(self, "text", check_text(self.text))
         if self.seconds is not None and not 0 < self.seconds < float("inf"):
             raise RequestError(f"a segment of {self.seconds} s: give a positive number of seconds")
+        for kind, sound in (("music", self.music), ("speech", self.speech)):
+            if sound is None:
+                continue
+            if not MIN_SECONDS <= sound.seconds <= MAX_SOUND_SECONDS:
+                raise RequestError(
+                    f"{sound.seconds:.3g} s of {kind}; {MIN_SECONDS:g} to {MAX_SOUND_SECONDS:g} s can be followed"
+                )
+            if not bool((sound.samples.abs() >= SILENCE).any()):
+                raise RequestError(f"the {kind} is silent; give one with sound, or leave it out")
+        if self.seconds is None and self.needs - {"text", "unconditioned"}:
+            given = [sound.seconds for sound in (self.music, self.speech) if sound is not None]
+            given += [] if self.keypoints is None else [len(self.keypoints) / self.keypoints.fps]
+            object.__setattr__(self, "seconds", min(given))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Conditions that an engine must know to serve this, by name; "unconditioned" for none."""
+        given = {"music": self.music, "speech": self.speech, "video": self.keypoints}
+        found = {name for name, condition in given.items() if condition is not None}
+        found |= {"text"} if self.text else set()
+        return frozenset(found or {"unconditioned"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +174,7 @@ class Request:
     @property
     def needs(self) -> frozenset[str]:
         """Features of an engine this request needs, by name."""
-        found = {"text" if segment.text else "unconditioned" for segment in self.segments}
+        found = {name for segment in self.segments for name in segment.needs}
         if len(self.segments) > 1:
             found.add("segments")
         if self.known is not None:

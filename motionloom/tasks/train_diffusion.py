@@ -12,18 +12,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool
 from torch import Tensor, nn
 
+from motionloom.conditions.audio import AUDIO_WIDTH
 from motionloom.conditions.cameras import synthetic_keypoints
 from motionloom.conditions.keypoints import KEYPOINT_WIDTH, keypoint_features
 from motionloom.data.mixture import MixOptions
+from motionloom.data.sounds import Kind, SoundOptions, SoundSet
 from motionloom.data.store import Store
 from motionloom.data.unified_set import UnifiedSet, UnifiedWindows
 from motionloom.errors import RequestError, TrainingError
 from motionloom.models.checkpoint import load_checkpoint, save_checkpoint
 from motionloom.models.diffusion import DiffusionTransformer
-from motionloom.models.diffusion_config import Clips, Condition, Conditions, DiffusionConfig
+from motionloom.models.diffusion_config import Clips, Condition, DiffusionConfig
 from motionloom.models.diffusion_training import LossOptions, training_loss
 from motionloom.models.schedule import NoiseSchedule
 from motionloom.motion.skeleton import PARTS
@@ -38,19 +40,21 @@ from motionloom.motion.unified_layout import (
     part_columns,
 )
 from motionloom.tasks.captions import caption_table, whitening
+from motionloom.tasks.diffusion_batches import MOST_PIECES, Batch
 from motionloom.tasks.diffusion_inputs import TEXT_WIDTH, text_tokens
 from motionloom.tasks.ledger import card, ledger, licence
 from motionloom.tasks.recipes import Recipe, from_table
 from motionloom.tasks.request import BODY_COLUMNS
 from motionloom.tasks.train import Step
 
-_PARTS = 3
-"""Pieces a batch is cut into by length."""
+_PIECE = 16
+"""A batch is cut into pieces of clips of like length, each with at least so many: fewer are mostly overhead."""
 _HELD_OUT = 96
 """Windows that are evaluated on."""
 _TRAVELS = 0.4
 """Mean speed of the root from which on a shorter piece of a motion still shows what its caption says [m/s]."""
 _TASKS = ("motion", "text")
+_SOUNDS: tuple[Kind, ...] = ("music", "speech")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class DiffusionData:
 
     rates: tuple[float, ...] = (10.0, 12.5, 15.0, 20.0, 30.0)
     """Frame rates of the windows, each drawn as often."""
+    faster: float = 1.0
+    """How many times faster than it was captured a clip may be made, by interpolation."""
     frames: int = 120
     """Longest window; at a low rate it lasts longer."""
     shortest: int = 10
@@ -73,37 +79,16 @@ class DiffusionData:
     """Chance that a window is cut to a shorter piece; with a text only if the motion travels."""
     video: float = 0.0
     """Share of windows that see keypoints of a random camera."""
+    music: float = 0.0
+    """Share of windows that hear their music, of those that have some."""
+    speech: float = 0.0
+    """Share of windows that hear their speech, of those that have some."""
+    sounds: tuple[str, ...] = ()
+    """Where recorded sound lies, as "aist=FOLDER"; clips without it hear sound that is made up."""
+    joined: float = 0.0
+    """Share of updates whose windows are twice as long and cut into clips that share a time line."""
     root: float = 5.0
     """Weight of the root's features in the loss; that of the others is 1."""
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """What one update learns from.
-
-    Attributes:
-        target: Clean features, normalised; 0 where nothing is known.
-        clips: Their masks, lengths and frame rates.
-        conditions: By modality.
-    """
-
-    target: Float[Tensor, "B T 669"]
-    clips: Clips
-    conditions: Conditions
-
-    def take(self, rows: Int[Tensor, "R"]) -> "Batch":
-        """Some clips, with no more frames and words than the longest of them has."""
-        clips = self.clips.take(rows, None)
-        frames = int(clips.lengths.max())
-        conditions = {}
-        for name, condition in self.conditions.items():
-            own = condition.take(rows)
-            size = frames
-            if own.valid is not None:
-                size = max(1, int((own.valid & own.given[:, None]).sum(1).max()))
-            valid = None if own.valid is None else own.valid[:, :size] & own.given[:, None]
-            conditions[name] = Condition(own.features[:, :size], own.given, valid)
-        return Batch(self.target[rows, :frames], replace(clips, parts=clips.parts[:, :frames]), conditions)
 
 
 class DiffusionTask:
@@ -143,8 +128,16 @@ class DiffusionTask:
             )
         if self._reads_text and self.config.text_dim != TEXT_WIDTH:
             raise TrainingError(f"{name}: text_dim is {self.config.text_dim}; text tokens have size {TEXT_WIDTH}")
+        for kind in _SOUNDS:
+            if self._share(kind) and self.config.widths[kind] != AUDIO_WIDTH:
+                raise TrainingError(f"{name}: {kind}_dim is {self.config.widths[kind]}; sound has size {AUDIO_WIDTH}")
+        if self.data.joined and self.config.attention != "art":
+            raise TrainingError(f"{name}: joined is {self.data.joined}; only attention 'art' has time lines: make it 0")
         if self.data.video and self.config.video_dim != KEYPOINT_WIDTH:
             raise TrainingError(f"{name}: video_dim is {self.config.video_dim}; keypoints have size {KEYPOINT_WIDTH}")
+
+    def _share(self, kind: Kind) -> float:
+        return self.data.music if kind == "music" else self.data.speech
 
     @property
     def _reads_text(self) -> bool:
@@ -156,7 +149,7 @@ class DiffusionTask:
         if split != "train":
             # A held-out split may lack a source that is trained on.
             mix = replace(mix, datasets={name: weight for name, weight in mix.datasets.items() if name in known})
-        return UnifiedSet(self.store, split, self.data.rates, self.data.shortest, mix)
+        return UnifiedSet(self.store, split, self.data.rates, self.data.shortest, mix, self.data.faster)
 
     @cached_property
     def stats(self) -> UnifiedStats:
@@ -187,8 +180,12 @@ class DiffusionTask:
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Loss of one batch of windows."""
         rng = np.random.default_rng([step.seed, step.index, step.rank])
-        windows = self.train.windows(step.items, self.data.frames, rng)
+        joined = bool(rng.random() < self.data.joined)
+        items, frames = (max(1, step.items // 2), 2 * self.data.frames) if joined else (step.items, self.data.frames)
+        windows = self.train.windows(items, frames, rng)
         batch = self.batch(self.train, self.shortened(windows, self.train, rng), rng)
+        if joined:
+            batch = batch.cut(self.data.frames, self.data.shortest, rng)
         generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
         terms = self._terms(model, batch, generator, self.options)
         if step.world > 1:
@@ -200,16 +197,14 @@ class DiffusionTask:
         self, model: nn.Module, batch: Batch, generator: torch.Generator, options: LossOptions
     ) -> dict[str, Tensor]:
         """Loss terms of a batch, computed in pieces of like length: else most would be padding."""
-        order = np.argsort(batch.clips.lengths.numpy(), kind="stable")
         found: dict[str, Tensor] = {}
-        for rows in np.array_split(order, min(_PARTS, len(order))):
-            part = batch.take(torch.from_numpy(rows))
+        for part in batch.by_length(max(1, len(batch.clips) // _PIECE)):
             losses = training_loss(
                 model, self.config, self.schedule, part.target, part.clips, part.conditions, generator, options,
                 self.weights,
             )  # fmt: skip
             # Each piece's loss is a mean over its clips; the whole is the mean over all.
-            share = len(rows) / len(order)
+            share = len(part.clips) / len(batch.clips)
             for name, value in {"loss": losses.total, "error": losses.features, "uneven": losses.uneven}.items():
                 found[name] = found[name] + share * value if name in found else share * value
         return found
@@ -257,7 +252,33 @@ class DiffusionTask:
             conditions["text"] = Condition(tokens, told, valid)
         if self.data.video:
             conditions["video"] = self._seen(windows, rng)
+        for kind, sounds in self.sounds.items():
+            conditions[kind] = self._heard(sounds, clips, windows, rng)
         return Batch(self.stats.normalize(windows.features, windows.mask), clean, conditions)
+
+    @cached_property
+    def sounds(self) -> dict[Kind, SoundSet]:
+        """The sound of the store's clips, of the kinds that are trained."""
+        options = SoundOptions(self.data.sounds)
+        return {kind: SoundSet(self.store, kind, options) for kind in _SOUNDS if self.config.widths[kind]}
+
+    def _heard(
+        self, sounds: SoundSet, clips: UnifiedSet, windows: UnifiedWindows, rng: np.random.Generator
+    ) -> Condition:
+        """The sound of some windows whose clips have any."""
+        count, frames = windows.mask.shape[:2]
+        features, given = torch.zeros(count, frames, AUDIO_WIDTH), torch.zeros(count, dtype=torch.bool)
+        share = self._share(sounds.kind)
+        for row, (chance, which) in enumerate(rng.random((count, 2)).tolist()):
+            clip = clips.clips[int(windows.clips[row])]
+            versions = sounds.versions(clip)
+            if not versions or chance >= share:
+                continue
+            length, fps = int(windows.lengths[row]), float(windows.fps[row])
+            start = int(windows.starts[row]) / fps
+            features[row, :length] = sounds.window(clip, int(which * versions), start, fps, length)
+            given[row] = True
+        return Condition(features, given)
 
     def _seen(self, windows: UnifiedWindows, rng: np.random.Generator) -> Condition:
         """Keypoints of random cameras for some windows of whole bodies."""
@@ -310,7 +331,7 @@ class DiffusionTask:
             "mean": self.stats.mean,
             "std": self.stats.std,
             "rates": torch.tensor(sorted(self.data.rates)),
-            "frames": torch.tensor([self.data.shortest, self.data.frames]),
+            "frames": torch.tensor([self.data.shortest, self.data.frames, MOST_PIECES if self.data.joined else 1]),
             "parts": self._known_parts(),
         }
         if self._reads_text:

@@ -7,6 +7,7 @@ import torch
 from corpus import walk
 
 import motionloom as ml
+from motionloom.conditions.audio import Sound
 from motionloom.conditions.cameras import Errors, synthetic_keypoints
 from motionloom.errors import CheckpointError, RequestError
 from motionloom.models.checkpoint import save_checkpoint
@@ -20,15 +21,18 @@ from motionloom.tasks.lmm import LMM
 from motionloom.tasks.request import Request, Segment
 
 WALK = "a person walks forward"
+CLICKS = Sound((torch.arange(44100) % 8820 < 200).float(), 22050)
+"""Two seconds of music, a click every 0.4 s."""
 SENTENCE = {"sentence_mean": torch.zeros(384), "sentence_std": torch.ones(384)}
 
 
-def write_engine(folder, **changes):
-    """An engine directory: random weights, statistics of a walk; 0.2 to 3 s in one piece."""
+def write_engine(folder, pieces=1, **changes):
+    """An engine directory: random weights, statistics of a walk; clips of 0.2 to 3 s, so many on one time line."""
     torch.manual_seed(0)
     config = dataclasses.replace(
-        DiffusionTransformer.tiny().config, text_dim=384, music_dim=0, video_dim=53, max_frames=30, **changes
-    )
+        DiffusionTransformer.tiny().config, text_dim=384, music_dim=78, video_dim=53, max_frames=30,
+        aligned=("music", "video"), **changes,
+    )  # fmt: skip
     model = DiffusionTransformer(config)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -38,7 +42,7 @@ def write_engine(folder, **changes):
         "mean": found.features.mean(0),
         "std": torch.full((669,), 0.05),
         "rates": torch.tensor([10.0, 12.5, 20.0, 30.0]),
-        "frames": torch.tensor([6, 30]),
+        "frames": torch.tensor([6, 30, pieces]),
         "parts": found.mask[0],
     }
     stats |= SENTENCE if config.text_dim else {}
@@ -104,6 +108,43 @@ def test_text_and_keypoints_steer_and_an_empty_text_does_not(engine):
     assert len(engine.generate(seed=1, keypoints=seen, seconds=1.3)[0]) == 26
 
 
+def test_music_is_heard_where_it_sounds(engine):
+    free = engine.generate(seconds=1.0, seed=1)[0]
+    heard = engine.generate(seed=1, music=CLICKS)[0]
+    assert len(heard) == 40  # as long as the music
+    late = Sound(torch.cat((torch.zeros(22050), CLICKS.samples)), 22050)
+    first, other = (engine.generate(seconds=1.0, seed=1, music=sound)[0] for sound in (CLICKS, late))
+    assert not same(first, free)
+    assert not same(first, other)
+    assert same(free, engine.generate(seconds=1.0, seed=1, music=CLICKS, weights={"music": 0.0}, guidance=0.0)[0])
+
+
+def test_sound_begins_where_the_answer_begins_also_when_the_start_is_kept(engine):
+    source = walk(100, 2, fps=20.0)
+    silence = torch.zeros(4 * 22050)
+    early, late = (Sound(torch.cat(parts), 22050) for parts in ((CLICKS.samples, silence), (silence, CLICKS.samples)))
+    plain, first, other = (
+        engine.predict(source, 0.5, seed=1, **more)[0] for more in ({}, {"music": early}, {"music": late})
+    )
+    assert not same(first, plain)
+    assert not same(other, first)
+
+
+def test_longer_motions_are_several_clips_on_one_time_line(tmp_path):
+    engine = LMM(write_engine(tmp_path / "engine", pieces=3))
+    assert engine.denoiser.max_seconds == 6.0  # as far as time lines were trained
+    assert engine.denoiser.rate(4.5, 20.0) == 20.0
+    motion = engine.generate(WALK, seconds=4.5, seed=1, music=CLICKS)[0]
+    assert (len(motion), motion.fps) == (90, 20.0)
+    assert same(motion, engine.generate(WALK, seconds=4.5, seed=1, music=CLICKS)[0])
+    assert engine.denoiser.rate(4.6, 20.0) == 12.5
+    source = walk(80, 1, fps=20.0)
+    answer = engine.complete(source, ml.parts("legs"), WALK, seed=2)[0]
+    mask = ml.parts("legs").mask(80, 20.0)
+    for mine, theirs in zip(kept(answer, mask), kept(source, mask), strict=True):
+        assert torch.equal(mine, theirs)
+
+
 def kept(motion, mask):
     """Rotations and root of known cells."""
     column = torch.tensor([PARTS.index(JOINT_PARTS[name]) for name in CANONICAL.names])
@@ -133,7 +174,7 @@ def test_the_model_itself_holds_known_cells_and_does_not_see_the_others(engine):
     rotations = source.rotations.clone()
     rotations[:, upper] = rotations[:, upper].roll(7, 0)
     made = [
-        engine.denoiser.make(Job(25, 20.0, WALK, 3, (motion, mask)), DenoiseOptions())
+        engine.denoiser.make(Job(25, 20.0, Segment(WALK), 3, (motion, mask)), DenoiseOptions())
         for motion in (source, source.with_(rotations=rotations))
     ]
     assert same(*made)
@@ -181,9 +222,15 @@ def test_provenance_says_how_it_was_made(engine):
         ({"seconds": 0.1}, r"0\.1 s asked for"),
         ({"path": [(0.0, 2.0)]}, "engine 'lmm' does not serve path"),
         ({"loop": True}, "engine 'lmm' does not serve loop"),
-        ({"colour": "red"}, "unknown options colour; known are keypoints, method"),
+        ({"colour": "red"}, "unknown options colour; known are method, weights"),
         ({"method": "euler"}, "method is 'euler'; use 'ddim' or 'dpm'"),
         ({"steps": 0}, "steps is 0"),
+        ({"weights": {"smell": 1.0}}, "weights are .*; give 0 to 20 for some of text, music, video"),
+        ({"weights": {"text": -1.0}}, "give 0 to 20"),
+        ({"music": Sound(torch.zeros(44100), 22050)}, "the music is silent; give one with sound, or leave it out"),
+        ({"music": Sound(torch.ones(2205), 22050)}, r"0\.1 s of music; 0\.5 to 600 s can be followed"),
+        ({"music": Sound(torch.ones(601 * 4000), 4000)}, "601 s of music; 0.5 to 600 s"),
+        ({"speech": CLICKS}, "engine 'lmm' does not serve speech; it serves known frames, known parts, music"),
     ],
 )
 def test_bad_requests_get_one_clear_line(engine, call, message):
@@ -197,9 +244,6 @@ def test_what_an_engine_does_not_serve_is_refused_by_name(engine, tmp_path):
         engine.story([Segment(WALK, 1.0), Segment(WALK, 1.0)])
     with pytest.raises(RequestError, match=r"8\.8 s are to be made; this model makes at most 3\.0 s in one piece"):
         engine.complete(walk(200, 0, fps=20.0), ml.frames(0, 1.2), WALK)
-    seen = synthetic_keypoints(walk(25, 0, fps=25.0), torch.Generator().manual_seed(0))
-    with pytest.raises(RequestError, match="keypoints and known cells cannot be asked for at once"):
-        engine.complete(walk(20, 0, fps=20.0), ml.parts("legs"), keypoints=seen)
 
 
 def test_folders_that_hold_no_engine_are_refused(tmp_path):

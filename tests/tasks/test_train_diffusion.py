@@ -9,6 +9,9 @@ import torch
 
 from motionloom.errors import TrainingError
 from motionloom.models.checkpoint import load_checkpoint
+from motionloom.models.diffusion import DiffusionTransformer
+from motionloom.models.diffusion_config import Clips
+from motionloom.models.diffusion_training import draw_steps
 from motionloom.motion.skeleton import PARTS
 from motionloom.motion.unified_layout import part_columns, spread_mask
 from motionloom.tasks.recipes import Recipe, TrainConfig
@@ -110,6 +113,79 @@ def test_text_and_keypoints_go_to_some_windows_only(store):
     assert part.target.shape[1] == part.clips.parts.shape[1] == part.conditions["video"].features.shape[1] == frames
 
 
+def hearing() -> Recipe:
+    data = {**DATA, "tasks": ["text=0.8", "motion=0.2"], "video": 0.5, "music": 0.7, "joined": 0.5}
+    return Recipe("third", "diffusion", TINY, {**MODEL, "video_dim": 53, "music_dim": 78}, data, {"hide": False})
+
+
+def test_music_goes_to_the_frames_it_sounds_in(store):
+    task = DiffusionTask(hearing(), store.path)
+    rng = np.random.default_rng(0)
+    windows = task.train.windows(12, 20, rng)
+    batch = task.batch(task.train, windows, rng)
+    music = batch.conditions["music"]
+    assert 0 < int(music.given.sum()) < 12
+    row = int(music.given.nonzero()[0, 0])
+    clip, length = task.train.clips[int(windows.clips[row])], int(windows.lengths[row])
+    fps = float(windows.fps[row])
+    sounds = task.sounds["music"]
+    versions = [
+        sounds.window(clip, number, int(windows.starts[row]) / fps, fps, length)
+        for number in range(sounds.versions(clip))
+    ]
+    assert any(torch.equal(music.features[row, :length], version) for version in versions)
+    assert not music.features[row, length:].any()
+
+
+def test_joined_clips_put_together_are_the_window_they_were_cut_from(store):
+    task = DiffusionTask(hearing(), store.path)
+    rng = np.random.default_rng(1)
+    windows = task.train.windows(5, 40, rng)
+    whole = task.batch(task.train, windows, rng)
+    cut = whole.cut(20, 8, rng)
+    assert cut.clips.timeline is not None
+    assert sum(cut.clips.timeline) == len(cut.clips)
+    assert max(cut.clips.timeline) > 1
+    for row, group in enumerate(cut.groups()):
+        pieces = [slice(0, int(cut.clips.lengths[index])) for index in group]
+        length = int(whole.clips.lengths[row])
+        for name in ("video", "music"):
+            heard = [cut.conditions[name].features[index, piece] for index, piece in zip(group, pieces, strict=True)]
+            assert torch.equal(torch.cat(heard), whole.conditions[name].features[row, :length])
+        target = [cut.target[index, piece] for index, piece in zip(group, pieces, strict=True)]
+        assert torch.equal(torch.cat(target), whole.target[row, :length])
+        assert {bool(cut.conditions["text"].given[index]) for index in group} == {
+            bool(whole.conditions["text"].given[row])
+        }
+    assert int(cut.clips.lengths.max()) <= 20
+    pieces_ = cut.by_length(2)
+    assert sum(len(part.clips) for part in pieces_) == len(cut.clips)
+    assert sum(sum(part.clips.timeline or ()) for part in pieces_) == len(cut.clips)
+
+
+def test_all_conditions_and_time_lines_train_together(store, tmp_path):
+    folder = run(hearing(), store, tmp_path)
+    found = load_checkpoint(folder)
+    assert found.stats["frames"].tolist() == [8, 20, 4]
+    assert isinstance(found.model, DiffusionTransformer)
+    assert {"music", "video", "text"} == set(found.model.config.modalities)
+    assert float(found.model.state_dict()["aligned.music.weight"].float().std()) > 0
+
+
+def test_clips_of_one_time_line_have_one_noise_level_and_all_levels_are_as_likely():
+    parts = torch.ones(12, 4, 10, dtype=torch.bool)
+    none = torch.zeros(12, dtype=torch.long)
+    clips = Clips(parts, none + 4, torch.ones(12), none, none, None, (3, 1, 2, 2, 4))
+    generator = torch.Generator().manual_seed(0)
+    drawn_ = torch.stack([draw_steps(clips, 1000, generator) for _ in range(400)])
+    for start, stop in ((0, 3), (4, 6), (6, 8), (8, 12)):
+        assert bool((drawn_[:, start:stop] == drawn_[:, start : start + 1]).all())
+    assert len(set(drawn_[0].tolist())) == 5
+    spans = (drawn_[:, [0, 3, 4, 6, 8]] // 200).sort(dim=1).values
+    assert bool((spans == torch.arange(5)).all())  # one of each fifth
+    assert abs(float(drawn_.float().mean()) - 500) < 25
+
+
 @pytest.mark.parametrize("part", ["root", "left_arm", "face"])
 def test_what_stands_in_an_unknown_part_changes_no_gradient(store, part):
     task = DiffusionTask(first_stage(), store.path)
@@ -164,6 +240,8 @@ def test_shorter_pieces_are_cut_out_of_their_windows(store):
         ({}, {"tasks": ["text:1"]}, "'text:1' is no weight; write name=number"),
         ({"text_dim": 12}, {"tasks": ["text=1"]}, "text_dim is 12; text tokens have size 384"),
         ({}, {"video": 0.5}, "video_dim is 0; keypoints have size 53"),
+        ({}, {"music": 0.5}, "music_dim is 0; sound has size 78"),
+        ({"attention": "plain"}, {"joined": 0.5}, "only attention 'art' has time lines: make it 0"),
         ({}, {"frames": 21}, "windows of 8 to 21 frames; from 2 to the model's max_frames, 20"),
         ({}, {"colour": 1}, "unknown keys colour"),
     ],
