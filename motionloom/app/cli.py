@@ -15,8 +15,9 @@ import typer
 from motionloom.app.cli_bench import bench
 from motionloom.app.cli_clean import clean
 from motionloom.app.cli_data import data
+from motionloom.app.cli_describe import ask, compose, describe
 from motionloom.app.cli_edit import complete, predict, story
-from motionloom.app.cli_evaluate import evaluate
+from motionloom.app.cli_evaluate import evaluate, evaluate_tasks
 from motionloom.app.conditions import Engine, Followed, From, KeypointFile, KeypointFps, Music, Speech, Video
 from motionloom.app.files import check_outs, read, write
 from motionloom.errors import MotionloomError
@@ -36,6 +37,10 @@ app.command()(complete)
 app.command()(predict)
 app.command()(story)
 app.command()(evaluate)
+app.command("evaluate-tasks")(evaluate_tasks)
+app.command()(describe)
+app.command()(compose)
+app.command()(ask)
 
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
 _state = {"debug": False}

@@ -62,6 +62,61 @@ def mmm(
 
 
 @bench.command()
+def lmm(
+    engine: Annotated[str, typer.Option(help="Diffusion engine: a bundled one or a directory.")] = "lmm",
+    seconds: Annotated[float, typer.Option(help="Length of each clip.")] = 6.0,
+    clips: Annotated[int, typer.Option(min=1, help="Clips in the batch.")] = 10,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs.")] = 3,
+    threads: Threads = 2,
+    seed: Annotated[int, typer.Option(help="Of the clips, or of the random weights.")] = 0,
+    quality: Annotated[
+        Path | None, typer.Option(help="Store with captions: measure both samplers' quality on its test split too.")
+    ] = None,
+    held_out: Annotated[int | None, typer.Option(help="Clips of that split; all when left out.")] = None,
+    official: Annotated[
+        Path | None, typer.Option(help="Folder with a clone of LMM's code: time its Tiny network and ours instead.")
+    ] = None,
+    tutel: Annotated[Path | None, typer.Option(help="Folder with a clone of tutel, built for the CPU.")] = None,
+    frames: Annotated[int, typer.Option(min=2, help="Frames of the clip beside the official code.")] = 200,
+    bf16: Annotated[
+        bool | None, typer.Option(help="Time bfloat16 too; when left out, where the processor has it.")
+    ] = None,
+    out: Out = None,
+    json_: Json = False,
+) -> None:
+    """Make clips by diffusion, 50 published steps beside 10 of ours; or a network beside LMM's official code."""
+    _check(out)
+    if (official is None) != (tutel is None):
+        raise typer.BadParameter("the official code needs tutel too: give both --official and --tutel")
+    if official is not None and tutel is not None:
+        from motionloom.tasks.bench_official_lmm import bench_official_lmm
+
+        _report(bench_official_lmm(official, tutel, frames, repeats, threads, bf16, seed), out, json_)
+        return
+    from motionloom.tasks.bench_lmm import bench_lmm
+
+    _report(bench_lmm(engine, seconds, clips, repeats, threads, seed, quality, held_out), out, json_)
+
+
+@bench.command()
+def m3gpt(
+    engine: Annotated[Path | None, typer.Option(help="Folder of an engine to time as well.")] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer.")] = 256,
+    batch: Annotated[int, typer.Option(min=2, help="Answers at once, beside one.")] = 16,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs.")] = 2,
+    threads: Threads = 2,
+    out: Out = None,
+    json_: Json = False,
+) -> None:
+    """Write motion tokens with a language model of flan-T5's size, beside transformers; and time an engine."""
+    _check(out)
+    from motionloom.tasks.bench_m3gpt import BenchM3GPTOptions, bench_m3gpt
+
+    options = BenchM3GPTOptions(tokens=tokens, batch=batch, repeats=repeats, threads=threads, engine=engine)
+    _report(bench_m3gpt(options), out, json_)
+
+
+@bench.command()
 def starter(
     engine: Annotated[str, typer.Option(help="Engine: a bundled one or a directory.")] = "mmm",
     seconds: Annotated[float, typer.Option(help="Length of each clip.")] = 6.0,

@@ -13,6 +13,7 @@ Source: LMM (arXiv 2404.01284), section 4. Parity: ``tests/parity/test_lmm_denoi
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import cast
 
 import torch
@@ -33,10 +34,27 @@ from motionloom.models.diffusion_blocks import (
     combine,
 )
 from motionloom.models.diffusion_config import Clips, Conditions, DiffusionConfig
+from motionloom.models.linear_prior import LinearPrior
+from motionloom.models.schedule import NoiseSchedule
 from motionloom.motion.skeleton import PARTS
 
-Styles = tuple[tuple[Tensor, Tensor], ...]
-"""For each block the scales and shifts of its two ``Styled``; a row is a diffusion step."""
+
+@dataclass(frozen=True, eq=False)
+class Styles:
+    """What diffusion steps change in the network.
+
+    Attributes:
+        blocks: For each block the scales and shifts of its two ``Styled``; a row is a step.
+        kept: Share of the clean variance at each.
+    """
+
+    blocks: tuple[tuple[Tensor, Tensor], ...]
+    kept: Float[Tensor, " S"]
+
+    def at(self, place: int) -> "Styles":
+        """One of the steps."""
+        blocks = tuple((mixed[place, None], refined[place, None]) for mixed, refined in self.blocks)
+        return Styles(blocks, self.kept[place, None])
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +131,7 @@ class DiffusionTransformer(nn.Module):
         self.register_buffer("back", order.argsort(), persistent=False)
         self.read_in = PartMaps(self.sizes, [config.part_dim] * len(PARTS), len(config.datasets))
         self.read_out = PartMaps([config.part_dim] * len(PARTS), self.sizes, len(config.datasets), zero=True)
+        self.prior = LinearPrior(self.sizes) if config.linear_prior else None
         self.mask_token = nn.Parameter(0.02 * torch.randn(len(PARTS), config.part_dim))
         # In the published network a parameter that nothing reads.
         self.clean_token = nn.Parameter(torch.zeros(len(PARTS), config.part_dim))
@@ -198,7 +217,8 @@ class DiffusionTransformer(nn.Module):
         """What the blocks do at some diffusion steps."""
         step = self.step(embed_steps(t, self.config.width))
         blocks = (cast(DiffusionBlock, block) for block in self.blocks)
-        return tuple((block.mixed.style(step), block.refined.style(step)) for block in blocks)
+        styles = tuple((block.mixed.style(step), block.refined.style(step)) for block in blocks)
+        return Styles(styles, _kept().to(t.device)[t])
 
     def denoise(
         self,
@@ -217,8 +237,11 @@ class DiffusionTransformer(nn.Module):
             seen: From ``Reading.combine``.
             fan: Rows to compute, where they are not the clips themselves (with and without conditions).
         """
-        parts = self.read_in(x[..., self.order].split(self.sizes, dim=2), clips.dataset)
-        h = torch.stack(parts, dim=2)
+        features = x[..., self.order]
+        guess = None if self.prior is None else self.prior(features, clips, styles.kept)
+        if guess is not None and fan is not None:
+            guess = guess[fan.rows]
+        h = torch.stack(self.read_in(features.split(self.sizes, dim=2), clips.dataset), dim=2)
         h = torch.where(clips.parts[..., None], h, self.mask_token.to(h))
         if clips.known is not None and self.config.clean_cells:
             h = h + self.clean_token * (clips.known & clips.parts)[..., None]
@@ -229,7 +252,7 @@ class DiffusionTransformer(nn.Module):
                 h, clips, fan = h[fan.rows], fan.clips, None
             h = h + seen.added
         uneven, times = [], []
-        for block, style, memory in zip(self.blocks, styles, seen.blocks, strict=True):
+        for block, style, memory in zip(self.blocks, styles.blocks, seen.blocks, strict=True):
             mixed = block(h, style, clips, memory, fan)
             if fan is not None:
                 clips, fan = fan.clips, None
@@ -237,6 +260,7 @@ class DiffusionTransformer(nn.Module):
             uneven.append(mixed.uneven)
             times += [] if mixed.times is None else [mixed.times]
         out = torch.cat(self.read_out(h.split(self.config.part_dim, dim=2), clips.dataset), dim=2)
+        out = out if guess is None else out + guess
         return Denoised(out[..., self.back], torch.stack(uneven).sum(), tuple(times))
 
     def check(self, clips: Clips, conditions: Conditions) -> None:
@@ -291,6 +315,12 @@ class PartMaps(nn.Module):
             one = dataset[0]
             return [F.linear(part, weight[one], bias[one]) for part, weight, bias in maps]
         return [torch.baddbmm(bias[dataset][:, None], part, weight[dataset].mT) for part, weight, bias in maps]
+
+
+@cache
+def _kept() -> Float[Tensor, "S"]:
+    """Share of the clean variance at each step of the schedule that models are trained with."""
+    return NoiseSchedule.linear().kept.float()
 
 
 def embed_steps(t: Int[Tensor, "S"], width: int) -> Float[Tensor, "S D"]:

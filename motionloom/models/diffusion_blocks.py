@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from motionloom.models.diffusion_config import Clips, DiffusionConfig
 from motionloom.models.experts import Experts
+from motionloom.models.neighbours import Neighbours
 from motionloom.motion.skeleton import PARTS
 
 _NEVER = -1e30
@@ -408,6 +409,7 @@ class DiffusionBlock(nn.Module):
         super().__init__()
         self.mixer = ArtMixer(config) if config.attention == "art" else PlainMixer(config)
         self.mixed = Styled(config)
+        self.neighbours = Neighbours(config) if config.local else None
         self.mlp = nn.Sequential(
             nn.Linear(config.width, 4 * config.width),
             nn.GELU(),
@@ -427,4 +429,6 @@ class DiffusionBlock(nn.Module):
         """Run the block; ``styles`` are those of its two ``Styled``, the rest see ``ArtMixer.forward``."""
         mixed, uneven, times = self.mixer(x, clips, memory, fan)
         x = (x if fan is None else x[fan.rows]) + self.mixed(mixed, styles[0])
-        return Mixed(x + self.refined(self.mlp(x), styles[1]), uneven, times)
+        rows = clips if fan is None else fan.clips
+        seen = x if self.neighbours is None else self.neighbours(x, rows)
+        return Mixed(x + self.refined(self.mlp(seen), styles[1]), uneven, times)

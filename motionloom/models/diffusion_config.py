@@ -56,6 +56,10 @@ class DiffusionConfig:
     """Whether that bound holds at inference too (published), so that a result depends on its batch."""
     attention: Literal["art", "plain"] = "art"
     """How frames see each other and the conditions: LMM's ArtAttention, or plain attention (ablation)."""
+    linear_prior: bool = True
+    """Whether the network adds to the best linear guess, see ``linear_prior.py`` (not published)."""
+    local: int = 3
+    """Frames to either side that a frame's MLP sees, weighed as the frame rate asks for; 0 for none (published)."""
     time_dim: int = 256
     """Channels of the diffusion step's embedding."""
     max_frames: int = 300
@@ -96,8 +100,10 @@ class DiffusionConfig:
         sizes = self.part_dim, self.layers, self.experts, self.time_dim, self.max_frames, self.max_tokens
         if min(*sizes, self.audio_stride, self.dataset_tokens) < 1 or self.part_dim % 2:
             raise RequestError("sizes of a diffusion model must be at least 1, and part_dim even")
-        if min(self.condition_layers, self.rotation_tokens, self.capacity, *self.widths.values()) < 0:
-            raise RequestError("condition_layers, rotation_tokens, capacity and condition sizes must be at least 0")
+        if min(self.local, self.condition_layers, self.rotation_tokens, self.capacity, *self.widths.values()) < 0:
+            raise RequestError(
+                "local, condition_layers, rotation_tokens, capacity and condition sizes must be at least 0"
+            )
         if 0 < self.capacity < 1:
             raise RequestError(f"capacity is {self.capacity}; it must be at least 1, or 0 for no bound")
         if not 1 <= self.top_k <= self.experts:
@@ -149,10 +155,10 @@ class DiffusionConfig:
         part_dim, layers, condition_layers, experts, top_k = _PUBLISHED[size]
         return cls(
             part_dim=part_dim, layers=layers, condition_layers=condition_layers, experts=experts, top_k=top_k,
-            capacity=1.5, time_dim=2048, max_frames=200, max_tokens=300, text_dim=1024, music_dim=768, speech_dim=768,
-            video_dim=1024, audio_stride=3, aligned=(), sees_padding=True, datasets=PUBLISHED_DATASETS,
-            rotations=PUBLISHED_ROTATIONS, dataset_tokens=48, rotation_tokens=16, swapped_sides=True,
-            clean_cells=False,
+            capacity=1.5, linear_prior=False, local=0, time_dim=2048, max_frames=200, max_tokens=300, text_dim=1024,
+            music_dim=768, speech_dim=768, video_dim=1024, audio_stride=3, aligned=(), sees_padding=True,
+            datasets=PUBLISHED_DATASETS, rotations=PUBLISHED_ROTATIONS, dataset_tokens=48, rotation_tokens=16,
+            swapped_sides=True, clean_cells=False,
         )  # fmt: skip
 
 

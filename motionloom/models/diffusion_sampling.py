@@ -188,10 +188,9 @@ class GuidedPasses:
         if self._reading is None:
             clean = self._together(x, batch, place)
         else:
-            styles = tuple((mixed[place, None], refined[place, None]) for mixed, refined in self._styles)
             plain = torch.equal(batch.rows, torch.arange(len(x), device=x.device))
             fan = None if plain else Fan(batch.rows, batch.clips)
-            clean = self.model.denoise(x, styles, self.clips, batch.seen, fan).features
+            clean = self.model.denoise(x, self._styles.at(place), self.clips, batch.seen, fan).features
         shares = [self._plan[row].shares[place] for row in active for _ in self._plan[row].clips]
         weighted = clean.float() * torch.tensor(shares, device=x.device)[:, None, None]
         return torch.zeros_like(x).index_add_(0, batch.rows, weighted)

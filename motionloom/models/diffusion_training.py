@@ -25,6 +25,8 @@ class LossOptions:
 
     features: float = 20.0
     """Weight of the squared error of features."""
+    changes: float = 0.0
+    """Weight, beside that, of the squared error of changes over 1/20 s, frame by frame (MDM, arXiv 2209.14916)."""
     balance: float = 10.0
     """Weight of the loss that keeps experts evenly used."""
     spread: float = 1e-4
@@ -106,9 +108,17 @@ def training_loss(
     cells = spread_mask(there if known is None else there & ~known, columns).to(target)
     if weights is not None:
         cells = cells * weights.to(target)[clips.dataset][:, None]
-    error = feature_loss(done.features.float(), target, cells).mean()
+    made = done.features.float()
+    error = feature_loss(made, target, cells).mean()
+    changes = error.new_zeros(())
+    if options.changes:
+        both = cells[:, 1:] * (cells[:, :-1] > 0)
+        pace = (0.05 / clips.seconds.to(target))[:, None, None]
+        changes = feature_loss(made.diff(dim=1) * pace, target.diff(dim=1) * pace, both).mean()
     spread = spread_loss(done.times) if done.times else error.new_zeros(())
-    total = options.features * error + options.balance * done.uneven + options.spread * spread
+    total = (
+        options.features * (error + options.changes * changes) + options.balance * done.uneven + options.spread * spread
+    )
     return Losses(total, error, done.uneven, spread)
 
 

@@ -82,6 +82,8 @@ def _config(state: Mapping[str, Tensor], top_k: int | None) -> DiffusionConfig:
         experts=experts,
         top_k=top_k or max(1, experts // 4),
         capacity=1.5,
+        linear_prior=False,
+        local=0,
         time_dim=state["time_embed.2.weight"].shape[0],
         max_frames=state[f"{block}motion_moe.embedding"].shape[1],
         max_tokens=state[f"{encoder}embedding"].shape[1],

@@ -94,6 +94,8 @@ class Denoiser:
         if missing:
             raise CheckpointError(f"{folder} has no {', '.join(missing)}: export it by `motionloom train`")
         values = checkpoint.stats
+        if values["frames"].shape != (3,):
+            raise CheckpointError(f"{folder} was written by an older motionloom: train it again, or export it anew")
         self.stats = UnifiedStats(values["mean"], values["std"])
         self.rates: tuple[float, ...] = tuple(sorted(values["rates"].tolist()))
         self.shortest, self.longest, self.pieces = (int(number) for number in values["frames"].tolist())

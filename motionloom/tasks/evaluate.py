@@ -1,7 +1,8 @@
 """Measure an engine against real clips, the same way for every engine, and say what was measured with what.
 
-Rows: real clips; the same through the engine's tokenizer; the training clip with the nearest caption; the engine at
-the clips' own lengths; the engine at lengths of its choice. All rows see the same captions and the same pools.
+Rows: real clips; the same through the engine's tokenizer, where it has one; the training clip with the nearest
+caption; the engine at the clips' own lengths; the engine at lengths of its choice. All rows see the same captions and
+the same pools.
 
 Protocol: Guo et al. (CVPR 2022) with our text-motion encoder in the place of theirs; pools of 32 clips of different
 labels, so that every wrong answer is really wrong.
@@ -30,15 +31,23 @@ from motionloom.motion.features import decode_features, encode_features
 from motionloom.motion.io.files import atomic_path
 from motionloom.motion.motion import Motion
 from motionloom.tasks.generate import MMM
+from motionloom.tasks.lmm import LMM
+from motionloom.tasks.m3gpt import M3GPT
 from motionloom.tasks.match import Scorer
 from motionloom.tasks.request import Request, Segment
 from motionloom.tasks.tokens import FPS, item_seed
 from motionloom.tasks.train_matcher import label_of
 
 ROWS = ("real", "tokenizer", "nearest caption", "engine, true length", "engine, predicted length")
+"""What is measured; "tokenizer" only of engines that have one."""
 SENTENCES, REPEATS_EACH = 16, 10
 """Sentences, and motions of each, for the multimodality of an engine."""
 _BATCH, _PAIRS = 32, 100
+SHORTEST = 0.6
+"""Clips shorter than this [s] are not evaluated on, whatever an engine can make."""
+
+
+Engine = MMM | LMM | M3GPT
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,18 @@ class EvaluateOptions:
     """Of captions, pools, generated motions and pairs."""
     pool: int = POOL
     """Clips a caption is searched among; figures of other pools than 32 compare with nothing published."""
+    rows: tuple[str, ...] = ROWS
+    """Rows that are measured, as far as the engine has them."""
+    clips: int | None = None
+    """Clips of the split, drawn from the seed; all when left out."""
+    variety: bool = True
+    """Whether multimodality is measured, at the cost of 160 more motions a repeat."""
+    steps: int | None = None
+    """Passes through the network; the engine's own number when left out."""
+    guidance: float | None = None
+    """How strongly the text is followed; the engine's own when left out."""
+    method: str | None = None
+    """Solver of a diffusion model; the engine's own when left out."""
 
     def __post_init__(self) -> None:
         if self.split not in ("train", "val", "test"):
@@ -61,9 +82,13 @@ class EvaluateOptions:
             raise RequestError(f"pool is {self.pool}; give at least 2")
         if not 1 <= self.repeats <= 1000:
             raise RequestError(f"repeats is {self.repeats}; give 1 to 1000")
+        if unknown := sorted(set(self.rows) - set(ROWS)):
+            raise RequestError(f"rows {', '.join(unknown)} are unknown; rows are {', '.join(ROWS)}")
+        if self.clips is not None and self.clips < 2:
+            raise RequestError(f"{self.clips} clips; give at least 2")
 
 
-def evaluate(engine: MMM, scorer: Scorer, store: Store, options: EvaluateOptions, out: Path) -> dict[str, Any]:
+def evaluate(engine: Engine, scorer: Scorer, store: Store, options: EvaluateOptions, out: Path) -> dict[str, Any]:
     """Measure all rows and write the table; an interrupted run goes on where it stopped.
 
     Args:
@@ -75,12 +100,16 @@ def evaluate(engine: MMM, scorer: Scorer, store: Store, options: EvaluateOptions
 
     Raises:
         DataError: The split's clips have no captions, or too few different labels to fill a pool.
+        RequestError: The engine does not serve texts.
     """
+    if "text" not in engine.serves:
+        raise RequestError(f"engine {engine.name!r} does not serve text; evaluation is of motions made for captions")
     head = {
         "engine": {"name": engine.name, "weights": weights_digest(engine.folder)},
         "evaluator": {"name": "matcher", "weights": weights_digest(scorer.folder)},
         "store": store.digest,
-        "options": asdict(options),
+        # As it is read back from the file.
+        "options": json.loads(json.dumps(asdict(options))),
     }
     parts = out.with_name(f".{out.name}.parts")
     protocol = _Protocol(engine, scorer, store, options)
@@ -89,10 +118,11 @@ def evaluate(engine: MMM, scorer: Scorer, store: Store, options: EvaluateOptions
     if (parts / "head.json").is_file() and (parts / "head.json").read_text() != head_text:
         raise RequestError(f"{parts} holds an unfinished run of other settings or weights; remove it to start anew")
     (parts / "head.json").write_text(head_text)
-    found: dict[str, list[dict[str, float]]] = {row: [] for row in ROWS}
-    with tqdm(total=len(ROWS) * options.repeats, desc="evaluate", unit="row") as bar:
+    rows = [row for row in rows_of(engine) if row in options.rows]
+    found: dict[str, list[dict[str, float]]] = {row: [] for row in rows}
+    with tqdm(total=len(rows) * options.repeats, desc="evaluate", unit="row") as bar:
         for repeat in range(options.repeats):
-            for index, row in enumerate(ROWS):
+            for index, row in enumerate(rows):
                 part = parts / f"{repeat:04d}-{index}.json"
                 if not part.is_file():
                     figures = protocol.measure(row, repeat)
@@ -116,13 +146,16 @@ def evaluate(engine: MMM, scorer: Scorer, store: Store, options: EvaluateOptions
 class _Protocol:
     """One split, one engine, one encoder; rows are measured repeat by repeat."""
 
-    def __init__(self, engine: MMM, scorer: Scorer, store: Store, options: EvaluateOptions) -> None:
+    def __init__(self, engine: Engine, scorer: Scorer, store: Store, options: EvaluateOptions) -> None:
         self.engine, self.scorer, self.store, self.options = engine, scorer, store, options
-        self.clips = [clip for clip in store.split(options.split) if clip.frames / clip.fps >= _shortest(engine)]
+        self.clips = [clip for clip in store.split(options.split) if clip.seconds >= _shortest(engine)]
         if not self.clips or not all(clip.captions for clip in self.clips):
             raise DataError(
                 f"split {options.split!r} of {store.path} has no captioned clips; evaluation needs captions"
             )
+        if options.clips is not None and options.clips < len(self.clips):
+            drawn = np.random.default_rng(options.seed).choice(len(self.clips), options.clips, replace=False)
+            self.clips = [self.clips[index] for index in sorted(drawn.tolist())]
         self.labels = [label_of(clip) for clip in self.clips]
         if len(set(self.labels)) < options.pool:
             raise DataError(
@@ -160,7 +193,8 @@ class _Protocol:
         }
         figures |= _physics(motions)
         if row.startswith("engine"):
-            figures["MultiModality"] = self._multimodality(captions, repeat, row.endswith("true length"))
+            if self.options.variety:
+                figures["MultiModality"] = self._multimodality(captions, repeat, row.endswith("true length"))
             figures["seconds a motion"] = taken
         return figures
 
@@ -172,6 +206,7 @@ class _Protocol:
     @torch.no_grad()
     def _reconstructed(self) -> list[Motion]:
         if self.again is None:
+            assert isinstance(self.engine, MMM)
             self.again, stats, tokenizer = [], self.engine.stats, self.engine.tokenizer
             for motion in self.real:
                 ids = tokenizer.encode(stats.normalize(encode_features(motion))[None])
@@ -193,13 +228,19 @@ class _Protocol:
     def _made(self, captions: list[str], repeat: int, seconds: Sequence[float | None]) -> list[Motion]:
         seeds = [item_seed(self.options.seed, repeat * len(captions) + index) for index in range(len(captions))]
         requests = [
-            Request((Segment(caption, length),), seed=seed)
+            self._request(caption, length, seed, 1)
             for caption, length, seed in zip(captions, seconds, seeds, strict=True)
         ]
         made = []
         for start in range(0, len(requests), _BATCH):
             made += [motions[0] for motions in self.engine.run_many(requests[start : start + _BATCH])]
         return made
+
+    def _request(self, caption: str, seconds: float | None, seed: int, count: int) -> Request:
+        asked = self.options
+        options = {} if asked.method is None else {"method": asked.method}
+        segments = (Segment(caption, seconds),)
+        return Request(segments, count=count, seed=seed, steps=asked.steps, guidance=asked.guidance, options=options)
 
     def _multimodality(self, captions: list[str], repeat: int, true_length: bool) -> float:
         rng = np.random.default_rng([self.options.seed, repeat, 1])
@@ -208,13 +249,21 @@ class _Protocol:
         for row in rows:
             seconds = self.real[row].seconds if true_length else None
             seed = item_seed(self.options.seed + 1, repeat * len(captions) + int(row))
-            request = Request((Segment(captions[row], seconds),), count=REPEATS_EACH, seed=seed)
+            request = self._request(captions[row], seconds, seed, REPEATS_EACH)
             vectors.append(self.scorer.motions(self.engine.run(request)))
         return multimodality(torch.stack(vectors), seed=self.options.seed + repeat, pairs=REPEATS_EACH)
 
 
-def _shortest(engine: MMM) -> float:
-    return 3 * engine.tokenizer.frames_per_token / FPS
+def rows_of(engine: Engine) -> tuple[str, ...]:
+    """The rows that an engine has."""
+    return tuple(row for row in ROWS if row != "tokenizer" or isinstance(engine, MMM))
+
+
+def _shortest(engine: Engine) -> float:
+    if isinstance(engine, MMM):
+        return 3 * engine.tokenizer.frames_per_token / FPS
+    least = engine.denoiser.min_seconds if isinstance(engine, LMM) else engine.min_seconds
+    return max(least, SHORTEST)
 
 
 def _physics(motions: Sequence[Motion]) -> dict[str, float]:

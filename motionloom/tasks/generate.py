@@ -34,6 +34,7 @@ from motionloom.tasks.verbs import Verbs
 
 if TYPE_CHECKING:
     from motionloom.tasks.lmm import LMM
+    from motionloom.tasks.m3gpt import M3GPT
 
 _MODELS = ("tokenizer", "masked", "length")
 LENGTH_SPREAD = 0.6
@@ -212,13 +213,14 @@ ENGINES = ("mmm",)
 """Bundled engines; the starter of that name lies in ``motionloom/starter``."""
 
 
-def load(name: str | Path) -> "MMM | LMM":
+def load(name: str | Path) -> "MMM | LMM | M3GPT":
     """An engine: the bundled one of that name, or one from a directory.
 
     Raises:
         CheckpointError: There is neither such an engine nor such a directory.
     """
     from motionloom.tasks.lmm import LMM, is_lmm
+    from motionloom.tasks.m3gpt import M3GPT, is_m3gpt
 
     bundled = str(name) in ENGINES
     folder = Path(str(resources.files("motionloom") / "starter" / str(name))) if bundled else Path(name)
@@ -226,7 +228,9 @@ def load(name: str | Path) -> "MMM | LMM":
         raise CheckpointError(
             f"there is no engine {str(name)!r}: bundled are {', '.join(ENGINES)}; or give a directory"
         )
-    return LMM(folder) if is_lmm(folder) else MMM(folder)
+    if is_lmm(folder):
+        return LMM(folder)
+    return M3GPT(folder) if is_m3gpt(folder) else MMM(folder)
 
 
 def load_mmm(name: str | Path) -> MMM:

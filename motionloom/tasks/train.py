@@ -68,7 +68,15 @@ class Task(Protocol):
 
 def kinds() -> dict[str, Callable[[Recipe, Path], Task]]:
     """What can be trained: kind -> function of the recipe and the store's folder."""
-    from motionloom.tasks import train_diffusion, train_length, train_masked, train_matcher, train_tokenizer
+    from motionloom.tasks import (
+        train_diffusion,
+        train_length,
+        train_llm,
+        train_masked,
+        train_matcher,
+        train_music,
+        train_tokenizer,
+    )
 
     return {
         "tokenizer": train_tokenizer.task,
@@ -77,6 +85,8 @@ def kinds() -> dict[str, Callable[[Recipe, Path], Task]]:
         "length": train_length.task,
         "matcher": train_matcher.task,
         "diffusion": train_diffusion.task,
+        "music": train_music.task,
+        "llm": train_llm.task,
     }
 
 

@@ -42,6 +42,7 @@ from motionloom.motion.unified_layout import (
 from motionloom.tasks.captions import caption_table, whitening
 from motionloom.tasks.diffusion_batches import MOST_PIECES, Batch
 from motionloom.tasks.diffusion_inputs import TEXT_WIDTH, text_tokens
+from motionloom.tasks.fit_prior import fit_prior
 from motionloom.tasks.ledger import card, ledger, licence
 from motionloom.tasks.recipes import Recipe, from_table
 from motionloom.tasks.request import BODY_COLUMNS
@@ -115,7 +116,10 @@ class DiffusionTask:
         self.train = self._windows_of("train")
         self.weights = torch.ones(len(self.config.datasets), SIZE)
         self.weights[:, list(part_columns()["root"])] = self.data.root
-        self.model: nn.Module = DiffusionTransformer(self.config)
+        network = DiffusionTransformer(self.config)
+        self.model: nn.Module = network
+        if network.prior is not None and not self.init:
+            fit_prior(network.prior, self.train, self.stats)
 
     def _check(self, name: str) -> None:
         unknown = sorted(set(self.mix.tasks) - set(_TASKS))

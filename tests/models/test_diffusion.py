@@ -127,7 +127,7 @@ def test_everything_that_is_given_has_a_say_and_what_is_not_given_has_none(atten
     assert all(changed(network(x, t, clips(dataset=one_id), given).features))
     assert all(changed(network(x, t, clips(rotation=one_id), given).features))
     assert all(changed(network(x, t + 100, clips(), given).features))
-    assert changed(network(x, t, clips(seconds=2 * SECONDS), given).features) == [attention == "art"] * 3
+    assert all(changed(network(x, t, clips(seconds=2 * SECONDS), given).features))
 
 
 @given(seed=seeds)
@@ -145,7 +145,7 @@ def test_cells_that_are_missing_do_not_influence(seed: int):
 
 @torch.no_grad()
 def test_each_part_is_read_from_and_written_to_its_own_columns():
-    network = model()
+    network = model(linear_prior=False)
     for index, columns in enumerate(part_columns().values()):
         network.read_in.weights[index].zero_()
         network.read_in.biases[index].fill_(float(index))

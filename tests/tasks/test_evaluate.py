@@ -7,6 +7,7 @@ import pytest
 import torch
 from corpus import walk
 from engines import write_engine
+from lmm_engines import write_lmm
 
 from motionloom.errors import CheckpointError, DataError, RequestError
 from motionloom.tasks import evaluate as evaluation
@@ -92,3 +93,19 @@ def test_bad_input_is_named(scorer, engine, store, tmp_path):
         evaluate(engine, scorer, store, EvaluateOptions(split="test"), tmp_path / "x.json")
     with pytest.raises(RequestError, match="split 'all' is unknown"):
         EvaluateOptions(split="all")
+
+
+def test_an_engine_without_a_tokenizer_has_no_such_row(scorer, store, tmp_path):
+    lmm_engine = load(write_lmm(tmp_path / "lmm"))
+    options = dataclasses.replace(OPTIONS, repeats=1, variety=False, clips=3, steps=2, method="ddim")
+    result = evaluate(lmm_engine, scorer, store, options, tmp_path / "table.json")
+    assert tuple(result["rows"]) == tuple(row for row in ROWS if row != "tokenizer")
+    assert result["engine"]["name"] == "lmm"
+    assert "MultiModality" not in result["rows"]["engine, true length"]
+    assert (result["clips"], result["options"]["steps"]) == (3, 2)
+
+
+def test_an_engine_that_reads_no_text_is_refused(scorer, store, tmp_path):
+    engine = load(write_lmm(tmp_path / "mute", text_dim=0))
+    with pytest.raises(RequestError, match="engine 'lmm' does not serve text"):
+        evaluate(engine, scorer, store, OPTIONS, tmp_path / "table.json")

@@ -1,0 +1,66 @@
+"""Statistics for the linear prior of a diffusion model: principal directions of parts and their power over time."""
+
+import numpy as np
+import torch
+from scipy.fft import dct
+from torch import Tensor
+
+from motionloom.data.unified_set import UnifiedSet
+from motionloom.models.linear_prior import FREQUENCIES, LinearPrior
+from motionloom.motion.unified_layout import MIRROR_PARTS, UnifiedStats, mirror_columns, part_columns
+
+_WINDOW = 100
+
+
+def fit_prior(prior: LinearPrior, clips: UnifiedSet, stats: UnifiedStats) -> None:
+    """Measure clips and their mirror images, and give the statistics to a prior.
+
+    Directions are those of all frames at the fastest rate; powers are measured on windows of up to 100 frames at the
+    fastest rate, for what is fast, and at the slowest, for what is slow.
+
+    Args:
+        prior: Gets the statistics.
+        clips: Training clips at several frame rates.
+        stats: By which features are normalised.
+    """
+    columns = [list(part) for part in part_columns().values()]
+    order, signs = mirror_columns()
+    rates = sorted({int(np.argmin(clips.rates)), int(np.argmax(clips.rates))})
+
+    def both(index: int, rate: int) -> list[tuple[Tensor, Tensor]]:
+        features, mask = clips.clip(index, rate)
+        turned = features[:, order] * signs, mask[:, list(MIRROR_PARTS)]
+        return [(stats.normalize(values, known), known) for values, known in ((features, mask), turned)]
+
+    total = [torch.zeros(len(part), len(part), dtype=torch.float64) for part in columns]
+    for index in range(len(clips)):
+        for scores, _ in both(index, rates[0]):
+            for part, own in enumerate(columns):
+                total[part] += (scores[:, own].mT @ scores[:, own]).double()
+    bases = [torch.linalg.eigh(moments).eigenvectors.float() for moments in total]
+
+    edges = FREQUENCIES.log().numpy()
+    power = np.zeros((len(edges), sum(len(part) for part in columns)))
+    count = np.zeros_like(power)
+    level, clips_of = np.zeros(power.shape[1]), np.zeros(power.shape[1])
+    for index in range(len(clips)):
+        for rate in rates:
+            seconds = 1 / clips.rates[rate]
+            for scores, known in both(index, rate):
+                size = min(len(scores), _WINDOW)
+                start = (len(scores) - size) // 2
+                whole = known[start : start + size].all(0)
+                window = [scores[start : start + size, own] @ basis for own, basis in zip(columns, bases, strict=True)]
+                waves = np.square(np.asarray(dct(torch.cat(window, dim=1).numpy(), axis=0, norm="ortho")))
+                there = np.repeat(whole.numpy(), [len(own) for own in columns]).astype(float)
+                level += there * waves[0] / size
+                clips_of += there
+                hertz = np.log(np.arange(1, size) / (2 * size * seconds))
+                place = np.rint((hertz - edges[0]) / (edges[1] - edges[0])).clip(0, len(edges) - 1).astype(int)
+                np.add.at(power, place, waves[1:] * seconds * there)
+                np.add.at(count, place, np.broadcast_to(there, waves[1:].shape))
+    mean = power / np.maximum(count, 1)
+    met = np.flatnonzero(count.any(1))
+    # Frequencies that no window has get what the nearest has.
+    nearest = met[np.abs(np.arange(len(edges))[:, None] - met).argmin(1)]
+    prior.fit(bases, torch.from_numpy(mean[nearest]), torch.from_numpy(level / np.maximum(clips_of, 1)))
