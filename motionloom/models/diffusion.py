@@ -156,7 +156,7 @@ class DiffusionTransformer(nn.Module):
         return cls(
             DiffusionConfig(
                 part_dim=8, layers=2, time_dim=32, max_frames=24, max_tokens=30, text_dim=12, music_dim=6, video_dim=5,
-                dataset_tokens=4, rotation_tokens=2, aligned=("video",),
+                dataset_tokens=4, rotation_tokens=2, aligned=("text", "video"),
             )
         )  # fmt: skip
 
@@ -206,7 +206,8 @@ class DiffusionTransformer(nn.Module):
             encoded = self.encoders[name](features, None if self.config.sees_padding else valid)
             tokens[name], given[name] = Tokens(encoded, valid, rows), condition.given
             if name in self.aligned:
-                mapped = self.aligned[name](encoded) * valid[..., None]
+                told = encoded[:, :1].expand(-1, frames.shape[1], -1) if name == "text" else encoded
+                mapped = self.aligned[name](told) * frames[..., None]
                 empty = mapped.new_zeros(len(clips), *mapped.shape[1:])
                 added[name] = mapped if rows is None else empty.index_copy(0, rows, mapped)
         reads = [cast(DiffusionBlock, block).mixer.read(tokens, clips) for block in self.blocks]

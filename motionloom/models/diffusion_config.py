@@ -76,9 +76,9 @@ class DiffusionConfig:
     """Size of a frame of video: image features, or keypoints."""
     audio_stride: int = 1
     """Take each so-manieth token of music and speech (published: 3)."""
-    aligned: tuple[str, ...] = ("music", "speech", "video")
-    """Conditions with one token a frame, which are also added to the frames (not published: templates alone would
-    have to carry when something happens)."""
+    aligned: tuple[str, ...] = ("text", "music", "speech", "video")
+    """Conditions that are also added to the frames: each token to its frame, of text the first, which is the sentence,
+    to all (not published: templates alone would have to carry what happens, and when)."""
     sees_padding: bool = False
     """Whether a condition's encoder attends to tokens that do not exist (published)."""
     datasets: tuple[str, ...] = ("all",)
@@ -110,8 +110,9 @@ class DiffusionConfig:
             raise RequestError(f"top_k is {self.top_k}; it must be from 1 to the number of experts, {self.experts}")
         if not self.datasets or not self.rotations:
             raise RequestError("at least one dataset and one kind of rotations must be named")
-        if not set(self.aligned) <= set(MODALITIES[1:]) or (self.audio_stride > 1 and set(self.aligned) - {"video"}):
-            raise RequestError(f"aligned is {self.aligned}; music, speech and video can be, audio with audio_stride 1")
+        strided = set(self.aligned) & {"music", "speech"} if self.audio_stride > 1 else set()
+        if not set(self.aligned) <= set(MODALITIES) or strided:
+            raise RequestError(f"aligned is {self.aligned}; {', '.join(MODALITIES)} can be, sound if audio_stride is 1")
         if not 0 <= self.dropout < 1:
             raise RequestError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
 
@@ -143,7 +144,7 @@ class DiffusionConfig:
     @property
     def per_frame(self) -> tuple[str, ...]:
         """Modalities that must have one token a frame."""
-        return tuple(name for name in self.modalities if name in {*self.aligned, "video"})
+        return tuple(name for name in self.modalities if name in {*self.aligned, "video"} - {"text"})
 
     def stride(self, modality: str) -> int:
         """Each so-manieth token of a modality is read."""
