@@ -49,6 +49,8 @@ class DenoiseOptions:
     """How strongly conditions are followed; 1 is the model as it is, for half the work."""
     weights: Mapping[str, float] = field(default_factory=dict)
     """The same of single modalities, in the place of ``guidance``."""
+    guided_from: float = 0.0
+    """Share of the noise steps from which on conditions are guided; below it they are followed plainly, in one pass."""
     method: Method = "dpm"
     """Solver: "dpm" (DPM-Solver++) or "ddim", which needs five times the steps."""
 
@@ -164,7 +166,8 @@ class Denoiser:
             (count,) if count > 1 else None,
         )  # fmt: skip
         steps = self.schedule.spaced(options.steps, "noise" if options.method == "dpm" else "time")
-        guidance = Guidance(dict.fromkeys(self.model.config.modalities, options.guidance) | dict(options.weights))
+        weights = dict.fromkeys(self.model.config.modalities, options.guidance) | dict(options.weights)
+        guidance = Guidance(weights, span=(options.guided_from, 1.0))
         seeds = [job.seed, *(item_seed(job.seed, 1 + number) for number in range(count - 1))]
         scores = sample(
             self.model, self.schedule, clips, self._conditions(job, fps, edges), seeds, steps, options.method, guidance,

@@ -317,10 +317,10 @@ class DiffusionTask:
         return self._held_out(model, self.val)
 
     def _held_out(self, model: nn.Module, batch: Batch) -> dict[str, float]:
-        """Errors of normalised features: with the conditions, and without any."""
+        """Errors of normalised features, nothing hidden, whatever training hides: with the conditions, and without."""
         found = {}
         for name, dropped in (("error", 0.0), ("error_alone", 1.0)):
-            options = replace(self.options, drop_condition=dropped, drop_dataset=0.0)
+            options = replace(self.options, hide=False, drop_condition=dropped, drop_dataset=0.0)
             if dropped and not batch.conditions:
                 continue
             generator = torch.Generator().manual_seed(7)
