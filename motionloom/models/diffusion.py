@@ -65,11 +65,13 @@ class Denoised:
         features: Clean features, as predicted; behind a clip's end anything.
         uneven: Loss for balanced experts, of the blocks.
         times: For each block with ArtAttention the templates' times before the sigmoid.
+        doubt: How far off the linear prior each part is expected to be; None without one.
     """
 
     features: Float[Tensor, "R T 669"]
     uneven: Float[Tensor, ""]
     times: tuple[Float[Tensor, "R P L"], ...]
+    doubt: Float[Tensor, "R P"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,12 +116,17 @@ class Seen:
     added: Float[Tensor, "R T D"] | None
 
 
+_SMALLEST = 1e-3
+"""A guess is not made larger than by its inverse: at the first steps it is next to nothing."""
+
+
 class DiffusionTransformer(nn.Module):
     """Predict the clean features of clips from noised ones, the noise level and conditions."""
 
     config_class = DiffusionConfig
     order: Tensor
     back: Tensor
+    parts_of: Tensor
 
     def __init__(self, config: DiffusionConfig) -> None:
         super().__init__()
@@ -129,6 +136,7 @@ class DiffusionTransformer(nn.Module):
         order = torch.tensor([column for part in columns for column in part])
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("back", order.argsort(), persistent=False)
+        self.register_buffer("parts_of", torch.tensor(self.sizes), persistent=False)
         self.read_in = PartMaps(self.sizes, [config.part_dim] * len(PARTS), len(config.datasets))
         self.read_out = PartMaps([config.part_dim] * len(PARTS), self.sizes, len(config.datasets), zero=True)
         self.prior = LinearPrior(self.sizes) if config.linear_prior else None
@@ -238,10 +246,15 @@ class DiffusionTransformer(nn.Module):
             seen: From ``Reading.combine``.
             fan: Rows to compute, where they are not the clips themselves (with and without conditions).
         """
-        features = x[..., self.order]
-        guess = None if self.prior is None else self.prior(features, clips, styles.kept)
-        if guess is not None and fan is not None:
-            guess = guess[fan.rows]
+        features, guess = x[..., self.order], None
+        if self.prior is not None:
+            guess = self.prior(features, clips, styles.kept)
+            size = guess.size.clamp(min=_SMALLEST)[:, None].repeat_interleave(self.parts_of, dim=2)
+            read = guess.features / size
+            if clips.known is not None and self.config.clean_cells:
+                read = torch.where(clips.known.repeat_interleave(self.parts_of, dim=2), features, read)
+            features = read
+            guess = guess if fan is None else guess.take(fan.rows)
         h = torch.stack(self.read_in(features.split(self.sizes, dim=2), clips.dataset), dim=2)
         h = torch.where(clips.parts[..., None], h, self.mask_token.to(h))
         if clips.known is not None and self.config.clean_cells:
@@ -261,8 +274,11 @@ class DiffusionTransformer(nn.Module):
             uneven.append(mixed.uneven)
             times += [] if mixed.times is None else [mixed.times]
         out = torch.cat(self.read_out(h.split(self.config.part_dim, dim=2), clips.dataset), dim=2)
-        out = out if guess is None else out + guess
-        return Denoised(out[..., self.back], torch.stack(uneven).sum(), tuple(times))
+        doubt = None
+        if guess is not None:
+            doubt = guess.doubt
+            out = guess.features + out * doubt[:, None].repeat_interleave(self.parts_of, dim=2)
+        return Denoised(out[..., self.back], torch.stack(uneven).sum(), tuple(times), doubt)
 
     def check(self, clips: Clips, conditions: Conditions) -> None:
         """See that a request fits the model.

@@ -16,7 +16,10 @@ from motionloom.errors import TrainingError
 from motionloom.models.diffusion import Denoised
 from motionloom.models.diffusion_config import Clips, Condition, Conditions, DiffusionConfig
 from motionloom.models.schedule import NoiseSchedule
-from motionloom.motion.unified_layout import CORRECT, UnifiedOptions, spread_mask
+from motionloom.motion.unified_layout import CORRECT, UnifiedOptions, part_columns, spread_mask
+
+_LEAST_DOUBT = 0.1
+"""Where the prior is nearly certain, errors are not blown up further."""
 
 
 @dataclass(frozen=True)
@@ -108,18 +111,31 @@ def training_loss(
     cells = spread_mask(there if known is None else there & ~known, columns).to(target)
     if weights is not None:
         cells = cells * weights.to(target)[clips.dataset][:, None]
-    made = done.features.float()
-    error = feature_loss(made, target, cells).mean()
+    made, wanted = done.features.float(), target
+    error = asked = feature_loss(made, target, cells).mean()
+    if done.doubt is not None:
+        # Every diffusion step and part counts alike: errors are taken in units of what the linear prior leaves open.
+        unit = _by_column(done.doubt.clamp(min=_LEAST_DOUBT), config, columns)[:, None]
+        made, wanted = made / unit, target / unit
+        asked = feature_loss(made, wanted, cells).mean()
     changes = error.new_zeros(())
     if options.changes:
         both = cells[:, 1:] * (cells[:, :-1] > 0)
         pace = (0.05 / clips.seconds.to(target))[:, None, None]
-        changes = feature_loss(made.diff(dim=1) * pace, target.diff(dim=1) * pace, both).mean()
+        changes = feature_loss(made.diff(dim=1) * pace, wanted.diff(dim=1) * pace, both).mean()
     spread = spread_loss(done.times) if done.times else error.new_zeros(())
     total = (
-        options.features * (error + options.changes * changes) + options.balance * done.uneven + options.spread * spread
+        options.features * (asked + options.changes * changes) + options.balance * done.uneven + options.spread * spread
     )
     return Losses(total, error, done.uneven, spread)
+
+
+def _by_column(parts: Float[Tensor, "B P"], config: DiffusionConfig, options: UnifiedOptions) -> Float[Tensor, "B 669"]:
+    """A number of each part as one of each of its columns."""
+    found = parts.new_ones(len(parts), config.features)
+    for index, columns in enumerate(part_columns(options).values()):
+        found[:, list(columns)] = parts[:, index, None]
+    return found
 
 
 def draw_steps(clips: Clips, steps: int, generator: torch.Generator) -> Int[Tensor, "B"]:

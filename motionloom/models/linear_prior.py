@@ -4,17 +4,20 @@ A diffusion network of a laptop's size would spend most of its training on what 
 and which features of a part go together. So it starts from the Wiener estimate: each part is turned into its principal
 directions, each of them into cosines over time, and each cosine is kept as far as the data has more power there than
 the noise. The network learns what is to be added. Near the end of sampling the guess is exact, at its beginning it is
-the mean.
+the mean. As in EDM the network reads the guess, brought to unit size, instead of the noise, and what it adds is scaled
+by what the guess leaves open, so that every diffusion step asks for an answer of the same size.
 
 Shapes: ``B`` clips, ``T`` frames, ``C`` features in the order of the parts, ``G`` time lines of ``N`` frames, ``K``
-frequencies of a table.
+frequencies of a table, ``P`` parts.
 
 Sources: N. Wiener, "Extrapolation, Interpolation, and Smoothing of Stationary Time Series" (1949). EDM's skip (Karras
-et al., arXiv 2206.00364, section 5) is the same for data with one variance and no time.
+et al., arXiv 2206.00364, section 5, with its scaling of inputs and outputs) is the same for data with one variance and
+no time.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,6 +28,25 @@ from motionloom.models.diffusion_config import Clips
 FREQUENCIES = torch.logspace(math.log10(0.05), math.log10(30.0), 24)
 """Where the density of power is known [Hz]."""
 _LEAST = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Guess:
+    """What the prior says.
+
+    Attributes:
+        features: The guess.
+        doubt: By how much each part's clean features are off it, on average.
+        size: How large the guess of each part is, on average.
+    """
+
+    features: Float[Tensor, "B T C"]
+    doubt: Float[Tensor, "B P"]
+    size: Float[Tensor, "B P"]
+
+    def take(self, rows: Int[Tensor, "R"]) -> "Guess":
+        """That of some clips."""
+        return Guess(self.features[rows], self.doubt[rows], self.size[rows])
 
 
 class LinearPrior(nn.Module):
@@ -43,9 +65,9 @@ class LinearPrior(nn.Module):
         self.sizes = list(sizes)
         for index, size in enumerate(sizes):
             self.register_buffer(f"basis{index}", torch.eye(size))
-        # As logarithms: powers span more decades than half precision has.
-        self.register_buffer("density", torch.full((len(FREQUENCIES), sum(sizes)), math.log(_LEAST)))
-        self.register_buffer("level", torch.full((sum(sizes),), math.log(_LEAST)))
+        # As logarithms: powers span more decades than half precision has. Until it is fitted, about unit variance.
+        self.register_buffer("density", torch.full((len(FREQUENCIES), sum(sizes)), math.log(0.05)))
+        self.register_buffer("level", torch.full((sum(sizes),), math.log(0.05)))
         self.register_buffer("table", FREQUENCIES.log(), persistent=False)
 
     @torch.no_grad()
@@ -85,7 +107,7 @@ class LinearPrior(nn.Module):
         power[:, 0] = self.level.exp() * lengths[:, None]
         return power
 
-    def forward(self, x: Float[Tensor, "B T C"], clips: Clips, kept: Float[Tensor, " S"]) -> Float[Tensor, "B T C"]:
+    def forward(self, x: Float[Tensor, "B T C"], clips: Clips, kept: Float[Tensor, " S"]) -> Guess:
         """The guess; cells that may not be read neither help nor are guessed.
 
         Args:
@@ -108,7 +130,17 @@ class LinearPrior(nn.Module):
         own = x.new_zeros(len(lengths)).scatter(0, rows[:, 0], share)[:, None, None]
         gain = own.sqrt() * power / (own * power + 1 - own)
         found = self.directions(cosines.mT @ (gain * (cosines @ self.directions(line))), back=True)
-        return found[rows, places] * seen
+        there = (torch.arange(line.shape[1], device=x.device) < lengths[:, None])[..., None]
+        doubt, size = (
+            self._by_part(var * there, lengths)[rows[:, 0]]
+            for var in (power * (1 - own) / (own * power + 1 - own), gain.square() * (own * power + 1 - own))
+        )
+        return Guess(found[rows, places] * seen, doubt, size)
+
+    def _by_part(self, variance: Float[Tensor, "G N C"], lengths: Int[Tensor, "G"]) -> Float[Tensor, "G P"]:
+        """Mean deviation of each part."""
+        parts = [part.sum((1, 2)) / part.shape[2] for part in variance.split(self.sizes, dim=2)]
+        return (torch.stack(parts, dim=1) / lengths[:, None]).sqrt()
 
 
 def _columns(parts: Bool[Tensor, "B T P"], sizes: Sequence[int]) -> Bool[Tensor, "B T C"]:
