@@ -89,6 +89,7 @@ def sample(
     known: Float[Tensor, "B T 669"] | None = None,
     eta: float = 0.0,
     precision: Precision = "float32",
+    temperature: float = 1.0,
 ) -> Float[Tensor, "B T 669"]:
     """Make motions.
 
@@ -104,6 +105,7 @@ def sample(
         known: Normalised features of the given cells; those of others do not matter.
         eta: Noise that "ddim" adds again.
         precision: "bfloat16" is faster where the processor has it.
+        temperature: Scale of the noise; below 1 motions lie nearer to what is usual.
 
     Returns:
         Normalised features; given cells bit for bit, zeros behind each clip's end.
@@ -123,7 +125,7 @@ def sample(
         noise = torch.zeros(*clips.parts.shape[:2], SIZE)
         for row, stream, length in zip(noise, streams, lengths, strict=True):
             row[:length] = torch.randn(length, SIZE, generator=stream)
-        return noise.to(device)
+        return temperature * noise.to(device)
 
     held = None
     if known is not None and clips.known is not None:

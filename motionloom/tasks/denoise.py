@@ -49,6 +49,8 @@ class DenoiseOptions:
     """How strongly conditions are followed; 1 is the model as it is, for half the work."""
     weights: Mapping[str, float] = field(default_factory=dict)
     """The same of single modalities, in the place of ``guidance``."""
+    temperature: float = 1.0
+    """Scale of the noise; below 1 motions lie nearer to what is usual."""
     guided_from: float = 0.0
     """Share of the noise steps from which on conditions are guided; below it they are followed plainly, in one pass."""
     method: Method = "dpm"
@@ -171,7 +173,7 @@ class Denoiser:
         seeds = [job.seed, *(item_seed(job.seed, 1 + number) for number in range(count - 1))]
         scores = sample(
             self.model, self.schedule, clips, self._conditions(job, fps, edges), seeds, steps, options.method, guidance,
-            known,
+            known, temperature=options.temperature,
         )  # fmt: skip
         scores = torch.cat([row[:length] for row, length in zip(scores, lengths.tolist(), strict=True)])
         parts = self.parts.expand(frames, -1)

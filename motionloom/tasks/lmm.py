@@ -36,7 +36,7 @@ _LENGTH_RATE = 5.0
 """Tokens a second of the length predictor."""
 _LENGTH_SPREAD = 0.6
 """Predicted lengths come from the middle 60 % of what the data has, as for the engine ``mmm``."""
-_OPTIONS = ("guided_from", "method", "weights")
+_OPTIONS = ("guided_from", "method", "temperature", "weights")
 
 
 class LMM(Verbs):
@@ -129,12 +129,15 @@ class LMM(Verbs):
         if wrong or not all(isinstance(value, int | float) and 0 <= value <= 20 for value in weights.values()):
             known = ", ".join(self.denoiser.model.config.modalities)
             raise RequestError(f"weights are {weights}; give 0 to 20 for some of {known}")
-        start = request.options.get("guided_from")
+        start, warmth = request.options.get("guided_from"), request.options.get("temperature")
         if start is not None and not (isinstance(start, int | float) and 0 <= start <= 1):
             raise RequestError(f"guided_from is {start!r}; give a share of the noise steps, 0 to 1")
+        if warmth is not None and not (isinstance(warmth, int | float) and 0 <= warmth <= 2):
+            raise RequestError(f"temperature is {warmth!r}; give 0 to 2")
         given = {
             "steps": request.steps,
             "guided_from": start,
+            "temperature": warmth,
             "guidance": request.guidance,
             "method": method,
             "weights": weights,
