@@ -124,12 +124,12 @@ class LinearPrior(nn.Module):
         line = x.new_zeros(len(lengths), int(lengths.max()), x.shape[2])
         inside = clips.frames
         line[rows[inside], places[inside]] = (x * seen)[inside]
-        cosines = _cosines(lengths, line.shape[1]).to(x)
+        waves = cosines(lengths, line.shape[1]).to(x)
         power = self.power(lengths, seconds, line.shape[1]).to(x)
         # All clips of a time line are at one diffusion step.
         own = x.new_zeros(len(lengths)).scatter(0, rows[:, 0], share)[:, None, None]
         gain = own.sqrt() * power / (own * power + 1 - own)
-        found = self.directions(cosines.mT @ (gain * (cosines @ self.directions(line))), back=True)
+        found = self.directions(waves.mT @ (gain * (waves @ self.directions(line))), back=True)
         there = (torch.arange(line.shape[1], device=x.device) < lengths[:, None])[..., None]
         doubt, size = (
             self._by_part(var * there, lengths)[rows[:, 0]]
@@ -165,7 +165,7 @@ def _lines(
     return group[:, None].expand(-1, len(frame)), places, lengths, clips.seconds[first]
 
 
-def _cosines(lengths: Int[Tensor, "G"], frames: int) -> Float[Tensor, "G N N"]:
+def cosines(lengths: Int[Tensor, "G"], frames: int) -> Float[Tensor, "G N N"]:
     """Orthonormal cosines (DCT-II) of each length, one a row; zeros behind the length."""
     at = torch.arange(frames, device=lengths.device)
     size = lengths[:, None, None]

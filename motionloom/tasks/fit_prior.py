@@ -2,11 +2,10 @@
 
 import numpy as np
 import torch
-from scipy.fft import dct
 from torch import Tensor
 
 from motionloom.data.unified_set import UnifiedSet
-from motionloom.models.linear_prior import FREQUENCIES, LinearPrior
+from motionloom.models.linear_prior import FREQUENCIES, LinearPrior, cosines
 from motionloom.motion.unified_layout import MIRROR_PARTS, UnifiedStats, mirror_columns, part_columns
 
 _WINDOW = 100
@@ -51,7 +50,8 @@ def fit_prior(prior: LinearPrior, clips: UnifiedSet, stats: UnifiedStats) -> Non
                 start = (len(scores) - size) // 2
                 whole = known[start : start + size].all(0)
                 window = [scores[start : start + size, own] @ basis for own, basis in zip(columns, bases, strict=True)]
-                waves = np.square(np.asarray(dct(torch.cat(window, dim=1).numpy(), axis=0, norm="ortho")))
+                turned = cosines(torch.tensor([size]), size)[0] @ torch.cat(window, dim=1)
+                waves = turned.square().numpy()
                 there = np.repeat(whole.numpy(), [len(own) for own in columns]).astype(float)
                 level += there * waves[0] / size
                 clips_of += there
