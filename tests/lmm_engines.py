@@ -15,8 +15,9 @@ from motionloom.motion.unified import encode_unified
 SENTENCE = {"sentence_mean": torch.zeros(384), "sentence_std": torch.ones(384)}
 
 
-def write_lmm(folder: Path, **changes: Any) -> Path:
-    """An LMM engine directory: right shapes, random weights, statistics of a walk; 0.2 to 6 s in one piece."""
+def write_lmm(folder: Path, pieces: int = 1, **changes: Any) -> Path:
+    """An LMM engine directory: right shapes, random weights, statistics of a walk; clips of 6 to 60 frames, up to
+    ``pieces`` of them on one time line."""
     torch.manual_seed(0)
     sizes = {"text_dim": 384, "music_dim": 0, "video_dim": 53, "max_frames": 60, "max_tokens": 80}
     config = dataclasses.replace(DiffusionTransformer.tiny().config, **{**sizes, **changes})
@@ -29,7 +30,7 @@ def write_lmm(folder: Path, **changes: Any) -> Path:
         "mean": found.features.mean(0),
         "std": torch.full((669,), 0.05),
         "rates": torch.tensor([10.0, 12.5, 20.0, 30.0]),
-        "frames": torch.tensor([6, 60, 1]),
+        "frames": torch.tensor([6, config.max_frames, pieces]),
         "parts": found.mask[0],
     }
     stats |= SENTENCE if config.text_dim else {}

@@ -10,7 +10,7 @@ Sources: LMM (arXiv 2404.01284), section 4; classifier-free guidance: arXiv 2207
 a row: InstructPix2Pix (arXiv 2211.09800), equation 3; guidance in a span only: arXiv 2404.07724.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -27,6 +27,8 @@ from motionloom.models.schedule import Known, Method, NoiseSchedule, solve
 from motionloom.motion.unified_layout import CORRECT, SIZE, UnifiedOptions, spread_mask
 
 Precision = Literal["float32", "bfloat16"]
+Mend = Callable[[Float[Tensor, "B T 669"], int], Float[Tensor, "B T 669"]]
+"""From a guess of clean features and its diffusion step to a better guess."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def sample(
     eta: float = 0.0,
     precision: Precision = "float32",
     temperature: float = 1.0,
+    mend: Mend | None = None,
 ) -> Float[Tensor, "B T 669"]:
     """Make motions.
 
@@ -106,6 +109,7 @@ def sample(
         eta: Noise that "ddim" adds again.
         precision: "bfloat16" is faster where the processor has it.
         temperature: Scale of the noise; below 1 motions lie nearer to what is usual.
+        mend: What is known of clean features without the model, applied to each of its guesses.
 
     Returns:
         Normalised features; given cells bit for bit, zeros behind each clip's end.
@@ -133,7 +137,12 @@ def sample(
         held = Known(known, spread_mask(clips.known, options))
     with torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext():
         passes = GuidedPasses(model, clips, conditions, steps, len(schedule), guidance or Guidance({}), held)
-        made = solve(passes, draw(), schedule, steps, method, eta, draw, held)
+
+        def guess(x: Tensor, place: int) -> Tensor:
+            found = passes(x, place)
+            return found if mend is None else mend(found, steps[place])
+
+        made = solve(guess, draw(), schedule, steps, method, eta, draw, held)
     return made.masked_fill(~clips.frames[..., None], 0.0)
 
 

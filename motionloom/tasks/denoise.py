@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from motionloom.conditions.keypoints import KEYPOINT_SLICES, keypoint_features
@@ -25,17 +25,20 @@ from motionloom.models.diffusion_config import Clips, Condition
 from motionloom.models.diffusion_sampling import Guidance, sample
 from motionloom.models.schedule import Method, NoiseSchedule
 from motionloom.motion import rotations as rot
+from motionloom.motion.agree import agree
 from motionloom.motion.blend import resample_smoothly
 from motionloom.motion.contacts import with_contacts
 from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import CANONICAL
 from motionloom.motion.unified import decode_unified, encode_unified
-from motionloom.motion.unified_layout import Unified, UnifiedStats
+from motionloom.motion.unified_layout import Unified, UnifiedStats, spread_mask
 from motionloom.tasks.diffusion_inputs import text_tokens
 from motionloom.tasks.request import BODY_COLUMNS, Segment
 from motionloom.tasks.tokens import item_seed
 
 _SLACK = 1e-6
+_SHARP = 0.8
+"""From this share of the noise steps on a guess is a mean over many motions, which has neither bones nor steps."""
 _STATS = ("mean", "std", "rates", "frames", "parts")
 
 
@@ -53,6 +56,8 @@ class DenoiseOptions:
     """Scale of the noise; below 1 motions lie nearer to what is usual."""
     guided_from: float = 0.0
     """Share of the noise steps from which on conditions are guided; below it they are followed plainly, in one pass."""
+    agreeing: bool = True
+    """Whether each guess is made to agree with itself (``motion/agree.py``): bones, velocities, standing feet."""
     method: Method = "dpm"
     """Solver: "dpm" (DPM-Solver++) or "ddim", which needs five times the steps."""
 
@@ -158,11 +163,19 @@ class Denoiser:
         edges = [round(frames * place / count) for place in range(count + 1)]
         lengths = torch.tensor(edges).diff()
         none = torch.zeros(count, dtype=torch.long)
-        known = mask = None
+        known = mask = cells = None
         if job.known is not None:
             features, cells = self._encoded(*job.known, fps, frames)
             cells &= self.parts
             known, mask = _cut(self.stats.normalize(features, cells), edges), _cut(cells, edges)
+
+        def mend(guess: Tensor, step: int) -> Tensor:
+            if known is not None and mask is not None:
+                guess = torch.where(spread_mask(mask), known, guess)
+            rows = self.stats.denormalize(_joined(guess, lengths))
+            rows = agree(rows, self.stats, self.parts, fps, cells, step < _SHARP * len(self.schedule))
+            return _cut(self.stats.normalize(rows, self.parts.expand(frames, -1)), edges)
+
         clips = Clips(
             self.parts.expand(count, int(lengths.max()), -1), lengths, torch.full((count,), 1 / fps), none, none, mask,
             (count,) if count > 1 else None,
@@ -173,9 +186,9 @@ class Denoiser:
         seeds = [job.seed, *(item_seed(job.seed, 1 + number) for number in range(count - 1))]
         scores = sample(
             self.model, self.schedule, clips, self._conditions(job, fps, edges), seeds, steps, options.method, guidance,
-            known, temperature=options.temperature,
+            known, temperature=options.temperature, mend=mend if options.agreeing else None,
         )  # fmt: skip
-        scores = torch.cat([row[:length] for row, length in zip(scores, lengths.tolist(), strict=True)])
+        scores = _joined(scores, lengths)
         parts = self.parts.expand(frames, -1)
         made = decode_unified(Unified(self.stats.denormalize(scores), parts, fps), CANONICAL).motion
         if bool(self.parts[BODY_COLUMNS].all()):
@@ -233,6 +246,11 @@ class Denoiser:
             features[len(seen) :, root] = whole[-1, root]
             given["video"] = Condition(_cut(features, edges), yes)
         return given
+
+
+def _joined(pieces: Float[Tensor, "B T C"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "N C"]:
+    """Pieces one after the other, without what fills them up."""
+    return torch.cat([piece[:length] for piece, length in zip(pieces, lengths.tolist(), strict=True)])
 
 
 def _cut(rows: Shaped[Tensor, "N C"], edges: list[int]) -> Shaped[Tensor, "B T C"]:

@@ -36,7 +36,7 @@ _LENGTH_RATE = 5.0
 """Tokens a second of the length predictor."""
 _LENGTH_SPREAD = 0.6
 """Predicted lengths come from the middle 60 % of what the data has, as for the engine ``mmm``."""
-_OPTIONS = ("guided_from", "method", "temperature", "weights")
+_OPTIONS = ("agreeing", "guided_from", "method", "temperature", "weights")
 
 
 class LMM(Verbs):
@@ -134,7 +134,11 @@ class LMM(Verbs):
             raise RequestError(f"guided_from is {start!r}; give a share of the noise steps, 0 to 1")
         if warmth is not None and not (isinstance(warmth, int | float) and 0 <= warmth <= 2):
             raise RequestError(f"temperature is {warmth!r}; give 0 to 2")
+        agreeing = request.options.get("agreeing")
+        if agreeing is not None and not isinstance(agreeing, bool):
+            raise RequestError(f"agreeing is {agreeing!r}; give True or False")
         given = {
+            "agreeing": agreeing,
             "steps": request.steps,
             "guided_from": start,
             "temperature": warmth,

@@ -5,16 +5,15 @@ import dataclasses
 import pytest
 import torch
 from corpus import walk
+from lmm_engines import write_lmm
 
 import motionloom as ml
 from motionloom.conditions.audio import Sound
 from motionloom.conditions.cameras import Errors, synthetic_keypoints
 from motionloom.errors import CheckpointError, RequestError
-from motionloom.models.checkpoint import save_checkpoint
-from motionloom.models.diffusion import DiffusionTransformer
-from motionloom.models.length import LengthConfig, LengthPredictor
 from motionloom.motion.skeleton import CANONICAL, JOINT_PARTS, PARTS
-from motionloom.motion.unified import encode_unified
+from motionloom.motion.unified import decode_unified
+from motionloom.motion.unified_layout import SLICES
 from motionloom.tasks.denoise import DenoiseOptions, Denoiser, Job
 from motionloom.tasks.generate import load_mmm
 from motionloom.tasks.lmm import LMM
@@ -23,33 +22,12 @@ from motionloom.tasks.request import Request, Segment
 WALK = "a person walks forward"
 CLICKS = Sound((torch.arange(44100) % 8820 < 200).float(), 22050)
 """Two seconds of music, a click every 0.4 s."""
-SENTENCE = {"sentence_mean": torch.zeros(384), "sentence_std": torch.ones(384)}
 
 
 def write_engine(folder, pieces=1, **changes):
-    """An engine directory: random weights, statistics of a walk; clips of 0.2 to 3 s, so many on one time line."""
-    torch.manual_seed(0)
-    config = dataclasses.replace(
-        DiffusionTransformer.tiny().config, text_dim=384, music_dim=78, video_dim=53, max_frames=30,
-        aligned=("music", "video"), **changes,
-    )  # fmt: skip
-    model = DiffusionTransformer(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    found = encode_unified(walk(200, 0, fps=20.0))
-    stats = {
-        "mean": found.features.mean(0),
-        "std": torch.full((669,), 0.05),
-        "rates": torch.tensor([10.0, 12.5, 20.0, 30.0]),
-        "frames": torch.tensor([6, 30, pieces]),
-        "parts": found.mask[0],
-    }
-    stats |= SENTENCE if config.text_dim else {}
-    facts = {"sources": {"made up": {}}}, "CC0", "# a test\n"
-    save_checkpoint(folder / "diffusion", model.eval(), stats, *facts)
-    save_checkpoint(folder / "length", LengthPredictor(LengthConfig(max_tokens=12)).eval(), SENTENCE, *facts)
-    return folder
+    """An engine that follows music and video too, and makes clips of 0.2 to 3 s."""
+    sizes = {"music_dim": 78, "max_frames": 30, "max_tokens": 30, "aligned": ("music", "video")}
+    return write_lmm(folder, pieces, **{**sizes, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +170,24 @@ def test_prediction_goes_on_after_a_motion_of_any_length(engine):
     assert (slower.fps, len(slower)) == (10.0, 208)
 
 
+def test_what_is_made_agrees_with_itself_unless_it_is_not_to(engine, monkeypatch):
+    """Each joint's velocity feature is that of the joint; with random weights nothing else makes it so."""
+    seen = []
+
+    def spied(unified, body):
+        seen.append(unified)
+        return decode_unified(unified, body)
+
+    monkeypatch.setattr("motionloom.tasks.denoise.decode_unified", spied)
+    apart = []
+    for agreeing in (True, False):
+        made = engine.generate(WALK, seconds=1.4, seed=3, agreeing=agreeing)[0]
+        told = seen[-1].features[:-1, SLICES["velocities"]].unflatten(1, (52, 3))[:, 1:22].norm(dim=2)
+        speed = (20 * made.positions[:, 1:].diff(dim=0)).norm(dim=2)
+        apart.append(float((told - speed).abs().mean()))
+    assert apart[0] < 0.05 < apart[1]
+
+
 def test_length_is_predicted_when_left_out(engine, tmp_path, monkeypatch):
     lengths = {len(engine.generate(WALK, seed=seed, steps=2)[0]) for seed in range(4)}
     assert len(lengths) > 1
@@ -222,12 +218,13 @@ def test_provenance_says_how_it_was_made(engine):
         ({"seconds": 0.1}, r"0\.1 s asked for"),
         ({"path": [(0.0, 2.0)]}, "engine 'lmm' does not serve path"),
         ({"loop": True}, "engine 'lmm' does not serve loop"),
-        ({"colour": "red"}, "unknown options colour; known are guided_from, method, temperature, weights"),
+        ({"colour": "red"}, "unknown options colour; known are agreeing, guided_from, method, temperature, weights"),
         ({"method": "euler"}, "method is 'euler'; use 'ddim' or 'dpm'"),
         ({"steps": 0}, "steps is 0"),
         ({"weights": {"smell": 1.0}}, "weights are .*; give 0 to 20 for some of text, music, video"),
         ({"weights": {"text": -1.0}}, "give 0 to 20"),
         ({"temperature": -1.0}, "temperature is -1.0; give 0 to 2"),
+        ({"agreeing": 1}, "agreeing is 1; give True or False"),
         ({"guided_from": 2.0}, "guided_from is 2.0; give a share of the noise steps, 0 to 1"),
         ({"music": Sound(torch.zeros(44100), 22050)}, "the music is silent; give one with sound, or leave it out"),
         ({"music": Sound(torch.ones(2205), 22050)}, r"0\.1 s of music; 0\.5 to 600 s can be followed"),
