@@ -11,7 +11,7 @@ from pathlib import Path
 
 from motionloom.data.store import Store
 from motionloom.motion.io.files import atomic_path
-from motionloom.tasks.generate import load_mmm
+from motionloom.tasks.generate import load
 from motionloom.tasks.judge import judge_engine, judge_store, real_quantities
 
 
@@ -29,14 +29,16 @@ def main() -> None:
     parser.add_argument("--ends", type=int)
     parser.add_argument("--ends-temperature", type=float)
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--smoothing", type=float)
     parser.add_argument("--best-of", type=int)
     parser.add_argument("--lengths", nargs="+", default=["given", "predicted"])
     parser.add_argument("--groups", nargs="+", default=["grammar", "free", "fresh"])
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
 
-    engine = load_mmm(options.engine)
-    names = ("guidance", "order_noise", "temperature", "inward", "steps", "best_of", "ends", "ends_temperature")
+    engine = load(options.engine)
+    names = ("guidance", "order_noise", "temperature", "inward", "steps", "best_of", "ends", "ends_temperature",
+             "smoothing")  # fmt: skip
     how = {name: value for name in names if (value := getattr(options, name)) is not None}
     seeds = list(range(options.first, options.first + options.seeds))
     results = {

@@ -30,6 +30,7 @@ from motionloom.motion.blend import resample_smoothly
 from motionloom.motion.contacts import with_contacts
 from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import CANONICAL
+from motionloom.motion.smooth import smooth
 from motionloom.motion.unified import decode_unified, encode_unified
 from motionloom.motion.unified_layout import Unified, UnifiedStats, spread_mask
 from motionloom.tasks.diffusion_inputs import text_tokens
@@ -37,7 +38,7 @@ from motionloom.tasks.request import BODY_COLUMNS, Segment
 from motionloom.tasks.tokens import item_seed
 
 _SLACK = 1e-6
-_SHARP = 0.8
+SHARP = 0.8
 """From this share of the noise steps on a guess is a mean over many motions, which has neither bones nor steps."""
 _STATS = ("mean", "std", "rates", "frames", "parts")
 
@@ -58,6 +59,8 @@ class DenoiseOptions:
     """Share of the noise steps from which on conditions are guided; below it they are followed plainly, in one pass."""
     agreeing: bool = True
     """Whether each guess is made to agree with itself (``motion/agree.py``): bones, velocities, standing feet."""
+    smoothing: float = 0.25
+    """Window [s] of the jitter filter (``motion/smooth.py``) on what is made; 0 for none."""
     method: Method = "dpm"
     """Solver: "dpm" (DPM-Solver++) or "ddim", which needs five times the steps."""
 
@@ -173,7 +176,7 @@ class Denoiser:
             if known is not None and mask is not None:
                 guess = torch.where(spread_mask(mask), known, guess)
             rows = self.stats.denormalize(_joined(guess, lengths))
-            rows = agree(rows, self.stats, self.parts, fps, cells, step < _SHARP * len(self.schedule))
+            rows = agree(rows, self.stats, self.parts, fps, cells, step < SHARP * len(self.schedule))
             return _cut(self.stats.normalize(rows, self.parts.expand(frames, -1)), edges)
 
         clips = Clips(
@@ -197,7 +200,7 @@ class Denoiser:
             valid = made.valid
             made = resample_smoothly(made, torch.arange(job.frames) / job.fps, job.fps)
             made = made if valid is None else made.with_(valid=valid[:1].expand(job.frames, -1))
-        return with_contacts(made)
+        return with_contacts(smooth(made, options.smoothing))
 
     def _encoded(
         self, motion: Motion, known: Bool[Tensor, "T 10"], fps: float, frames: int

@@ -19,8 +19,8 @@ from motionloom.errors import RequestError
 from motionloom.metrics.semantics import Measurements, action_of, judge_measured, measure
 from motionloom.motion.edit import mirror
 from motionloom.motion.motion import Motion
-from motionloom.tasks.generate import MMM
 from motionloom.tasks.request import Request, Segment
+from motionloom.tasks.verbs import Verbs
 
 _BATCH = 36
 
@@ -70,7 +70,7 @@ def _named(facts: Measurements, content: str, side: str) -> dict[str, float]:
     return found
 
 
-def judge_engine(engine: MMM, group: str, seeds: list[int], lengths: str = "given", **options: Any) -> dict[str, Any]:
+def judge_engine(engine: Verbs, group: str, seeds: list[int], lengths: str = "given", **options: Any) -> dict[str, Any]:
     """Make every sentence of a group with every seed and judge the results.
 
     Args:
@@ -78,8 +78,7 @@ def judge_engine(engine: MMM, group: str, seeds: list[int], lengths: str = "give
         group: "grammar", "free" or "fresh".
         seeds: Seeds of each sentence.
         lengths: "given" for the seconds listed with each sentence, "predicted" for the engine's own choice.
-        **options: Of the request: steps, guidance, best_of, temperature, order_noise, inward, ends,
-            ends_temperature.
+        **options: Of the request: steps, guidance, best_of, and those of the engine.
 
     Returns:
         Counts by sentence and in all, rules that failed, and means of the named quantities.

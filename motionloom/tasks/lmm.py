@@ -20,6 +20,7 @@ from motionloom.models.schedule import Method
 from motionloom.motion.blend import compose
 from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import CANONICAL, LEG_LENGTH
+from motionloom.motion.smooth import MAX_WINDOW
 from motionloom.tasks.best import choose
 from motionloom.tasks.complete import Timeline, timeline
 from motionloom.tasks.denoise import DenoiseOptions, Denoiser, Job
@@ -36,7 +37,13 @@ _LENGTH_RATE = 5.0
 """Tokens a second of the length predictor."""
 _LENGTH_SPREAD = 0.6
 """Predicted lengths come from the middle 60 % of what the data has, as for the engine ``mmm``."""
-_OPTIONS = ("agreeing", "guided_from", "method", "temperature", "weights")
+_NUMBERS = {
+    "guided_from": (1.0, "a share of the noise steps, 0 to 1"),
+    "smoothing": (MAX_WINDOW, f"0 to {MAX_WINDOW:g} seconds"),
+    "temperature": (2.0, "0 to 2"),
+}
+"""Options that are numbers: the largest, and what to give. All begin at 0."""
+_OPTIONS = ("agreeing", "method", "weights", *_NUMBERS)
 
 
 class LMM(Verbs):
@@ -119,7 +126,7 @@ class LMM(Verbs):
         """Check what a request asks for, and read how it is to be made."""
         unknown = sorted(set(request.options) - set(_OPTIONS))
         if unknown:
-            raise RequestError(f"unknown options {', '.join(unknown)}; known are {', '.join(_OPTIONS)}")
+            raise RequestError(f"unknown options {', '.join(unknown)}; known are {', '.join(sorted(_OPTIONS))}")
         method = request.options.get("method")
         if method is not None and method not in get_args(Method):
             raise RequestError(f"method is {method!r}; use {' or '.join(map(repr, get_args(Method)))}")
@@ -129,19 +136,18 @@ class LMM(Verbs):
         if wrong or not all(isinstance(value, int | float) and 0 <= value <= 20 for value in weights.values()):
             known = ", ".join(self.denoiser.model.config.modalities)
             raise RequestError(f"weights are {weights}; give 0 to 20 for some of {known}")
-        start, warmth = request.options.get("guided_from"), request.options.get("temperature")
-        if start is not None and not (isinstance(start, int | float) and 0 <= start <= 1):
-            raise RequestError(f"guided_from is {start!r}; give a share of the noise steps, 0 to 1")
-        if warmth is not None and not (isinstance(warmth, int | float) and 0 <= warmth <= 2):
-            raise RequestError(f"temperature is {warmth!r}; give 0 to 2")
+        numbers = {name: request.options.get(name) for name in _NUMBERS}
+        for name, value in numbers.items():
+            most, what = _NUMBERS[name]
+            if value is not None and not (isinstance(value, int | float) and 0 <= value <= most):
+                raise RequestError(f"{name} is {value!r}; give {what}")
         agreeing = request.options.get("agreeing")
         if agreeing is not None and not isinstance(agreeing, bool):
             raise RequestError(f"agreeing is {agreeing!r}; give True or False")
         given = {
+            **numbers,
             "agreeing": agreeing,
             "steps": request.steps,
-            "guided_from": start,
-            "temperature": warmth,
             "guidance": request.guidance,
             "method": method,
             "weights": weights,

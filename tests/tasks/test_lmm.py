@@ -181,7 +181,7 @@ def test_what_is_made_agrees_with_itself_unless_it_is_not_to(engine, monkeypatch
     monkeypatch.setattr("motionloom.tasks.denoise.decode_unified", spied)
     apart = []
     for agreeing in (True, False):
-        made = engine.generate(WALK, seconds=1.4, seed=3, agreeing=agreeing)[0]
+        made = engine.generate(WALK, seconds=1.4, seed=3, agreeing=agreeing, smoothing=0.0)[0]
         told = seen[-1].features[:-1, SLICES["velocities"]].unflatten(1, (52, 3))[:, 1:22].norm(dim=2)
         speed = (20 * made.positions[:, 1:].diff(dim=0)).norm(dim=2)
         apart.append(float((told - speed).abs().mean()))
@@ -218,12 +218,16 @@ def test_provenance_says_how_it_was_made(engine):
         ({"seconds": 0.1}, r"0\.1 s asked for"),
         ({"path": [(0.0, 2.0)]}, "engine 'lmm' does not serve path"),
         ({"loop": True}, "engine 'lmm' does not serve loop"),
-        ({"colour": "red"}, "unknown options colour; known are agreeing, guided_from, method, temperature, weights"),
+        (
+            {"colour": "red"},
+            "unknown options colour; known are agreeing, guided_from, method, smoothing, temperature, weights",
+        ),
         ({"method": "euler"}, "method is 'euler'; use 'ddim' or 'dpm'"),
         ({"steps": 0}, "steps is 0"),
         ({"weights": {"smell": 1.0}}, "weights are .*; give 0 to 20 for some of text, music, video"),
         ({"weights": {"text": -1.0}}, "give 0 to 20"),
         ({"temperature": -1.0}, "temperature is -1.0; give 0 to 2"),
+        ({"smoothing": 2.5}, "smoothing is 2.5; give 0 to 2 seconds"),
         ({"agreeing": 1}, "agreeing is 1; give True or False"),
         ({"guided_from": 2.0}, "guided_from is 2.0; give a share of the noise steps, 0 to 1"),
         ({"music": Sound(torch.zeros(44100), 22050)}, "the music is silent; give one with sound, or leave it out"),
