@@ -17,7 +17,7 @@ from motionloom.app.cli_clean import clean
 from motionloom.app.cli_data import data
 from motionloom.app.cli_describe import ask, compose, describe
 from motionloom.app.cli_edit import complete, predict, story
-from motionloom.app.cli_evaluate import evaluate, evaluate_tasks
+from motionloom.app.cli_evaluate import evaluate, evaluate_m3gpt, evaluate_tasks
 from motionloom.app.conditions import Engine, Followed, From, KeypointFile, KeypointFps, Music, Speech, Video
 from motionloom.app.files import check_outs, read, write
 from motionloom.errors import MotionloomError
@@ -38,6 +38,7 @@ app.command()(predict)
 app.command()(story)
 app.command()(evaluate)
 app.command("evaluate-tasks")(evaluate_tasks)
+app.command("evaluate-m3gpt")(evaluate_m3gpt)
 app.command()(describe)
 app.command()(compose)
 app.command()(ask)

@@ -31,7 +31,7 @@ def describe(
 ) -> None:
     """Say in words what happens in a motion, with how sure the model is."""
     motion = read(source, unit, true_fps)
-    captions = _load(engine).describe(motion, count, seed)
+    captions = load_m3gpt(engine).describe(motion, count, seed)
     if json_:
         _print_json({"captions": [asdict(caption) for caption in captions]})
         return
@@ -54,7 +54,7 @@ def compose(
     if not out.parent.is_dir():
         raise typer.BadParameter(f"{out}: there is no folder {out.parent}", param_hint="--out")
     motion = read(source, unit, true_fps)
-    sound = _load(engine).compose(motion, seed)
+    sound = load_m3gpt(engine).compose(motion, seed)
     from motionloom.conditions.audio import save_audio
 
     save_audio(sound, out)
@@ -75,14 +75,19 @@ def ask(
 ) -> None:
     """Answer a question about a motion: what is done, what comes next, which music would fit."""
     motion = read(source, unit, true_fps)
-    answer = _load(engine).ask(motion, question, seed)
+    answer = load_m3gpt(engine).ask(motion, question, seed)
     if json_:
         _print_json(asdict(answer))
         return
     typer.echo(answer.text)
 
 
-def _load(name: str) -> "M3GPT":
+def load_m3gpt(name: str) -> "M3GPT":
+    """An engine of language and motion.
+
+    Raises:
+        CheckpointError: There is none of that name, or it is another one.
+    """
     from motionloom.errors import CheckpointError
     from motionloom.tasks.generate import load
     from motionloom.tasks.m3gpt import M3GPT

@@ -61,3 +61,34 @@ def evaluate_tasks(
     result = run(load(engine), Store(data), options, out)
     typer.echo("\n".join(markdown(result)))
     typer.echo(f"wrote {out}: 95 % intervals over clips")
+
+
+def evaluate_m3gpt(
+    engine: Annotated[str, typer.Argument(help="Engine of text, music and motion: a bundled one or a directory.")],
+    data: Annotated[Path, typer.Option(help="Store with captions.")],
+    out: Annotated[Path, typer.Option(help="Result file (.json).")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    task: Annotated[list[str] | None, typer.Option(help="A task; repeat for more; all if left out.")] = None,
+    clips: Annotated[int, typer.Option(help="Clips for each task at most.")] = 300,
+    evaluator: Annotated[Path | None, typer.Option(help="Text-motion encoder; the bundled one when left out.")] = None,
+    bert: Annotated[Path | None, typer.Option(help="Folder of RoBERTa-large, for BERTScore.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
+) -> None:
+    """Measure every task of a language model of motion beside the truth and simple rivals, and print captions."""
+    if out.suffix != ".json":
+        raise typer.BadParameter(f"{out}: results are written as .json", param_hint="--out")
+    import json
+
+    from motionloom.app.cli_describe import load_m3gpt
+    from motionloom.data.store import Store
+    from motionloom.motion.io.files import atomic_path
+    from motionloom.tasks import evaluate_m3gpt as measures
+    from motionloom.tasks.match import Scorer
+
+    asked = tuple(task or measures.TASKS)
+    options = measures.EvaluateM3GPTOptions(split, clips, tasks=asked, bert=bert, seed=seed)
+    result = measures.evaluate_m3gpt(load_m3gpt(engine), Scorer(evaluator), Store(data), options)
+    with atomic_path(out) as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n")
+    typer.echo("\n".join(measures.markdown(result)))
+    typer.echo(f"wrote {out}: one draw a clip, so no intervals")

@@ -13,7 +13,7 @@ KeypointFile = Annotated[Path | None, typer.Option(help="JSON of 2D keypoints: C
 KeypointFps = Annotated[float | None, typer.Option(help="Frame rate of the keypoints, where the file does not say.")]
 Engine = Annotated[
     str | None,
-    typer.Option(help="Engine: mmm, or the folder of one that you trained (needed to follow sound or video)."),
+    typer.Option(help="Engine: mmm, lmm or a folder; left out, mmm, and lmm to follow sound or video."),
 ]
 Video = Annotated[Path | None, typer.Option(help="Video of one person (needs MediaPipe, see docs/conditions.md).")]
 
@@ -30,18 +30,9 @@ class Followed:
     video: Path | None = None
 
     def engine(self, name: str | None) -> str:
-        """The engine that was named, or the bundled one; no bundled one follows sound or video yet.
-
-        Raises:
-            RequestError: None was named, and sound or video is to be followed.
-        """
-        from motionloom.errors import RequestError
-
-        if name is None and (self.music or self.speech or self.keypoints or self.video):
-            raise RequestError(
-                "no bundled engine follows sound or video: give --engine FOLDER, trained by configs/lmm-*"
-            )
-        return name or "mmm"
+        """The engine that was named, or the bundled one that follows what was given."""
+        given = self.music or self.speech or self.keypoints or self.video
+        return name or ("lmm" if given else "mmm")
 
     def read(self, seconds: float | None) -> dict[str, Any]:
         """What the verbs take as ``music``, ``speech`` and ``keypoints``.

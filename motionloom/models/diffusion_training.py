@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from motionloom.errors import TrainingError
 from motionloom.models.diffusion import Denoised
 from motionloom.models.diffusion_config import Clips, Condition, Conditions, DiffusionConfig
 from motionloom.models.schedule import NoiseSchedule
-from motionloom.motion.unified_layout import CORRECT, UnifiedOptions, part_columns, spread_mask
+from motionloom.motion.unified_layout import CORRECT, SLICES, UnifiedOptions, part_columns, spread_mask
 
 _LEAST_DOUBT = 0.1
 """Where the prior is nearly certain, errors are not blown up further."""
@@ -30,6 +31,9 @@ class LossOptions:
     """Weight of the squared error of features."""
     changes: float = 0.0
     """Weight, beside that, of the squared error of changes over 1/20 s, frame by frame (MDM, arXiv 2209.14916)."""
+    way: float = 0.0
+    """Weight, beside that, of errors of the root's turn and way summed up over time (not published): a small error of
+    every frame is a large one of where a walk ends."""
     balance: float = 10.0
     """Weight of the loss that keeps experts evenly used."""
     spread: float = 1e-4
@@ -123,10 +127,12 @@ def training_loss(
         both = cells[:, 1:] * (cells[:, :-1] > 0)
         pace = (0.05 / clips.seconds.to(target))[:, None, None]
         changes = feature_loss(made.diff(dim=1) * pace, wanted.diff(dim=1) * pace, both).mean()
+    way = error.new_zeros(())
+    if options.way:
+        way = way_loss(made, wanted, cells).mean()
     spread = spread_loss(done.times) if done.times else error.new_zeros(())
-    total = (
-        options.features * (asked + options.changes * changes) + options.balance * done.uneven + options.spread * spread
-    )
+    asked = asked + options.changes * changes + options.way * way
+    total = options.features * asked + options.balance * done.uneven + options.spread * spread
     return Losses(total, error, done.uneven, spread)
 
 
@@ -155,6 +161,23 @@ def feature_loss(
     """Weighted mean squared error of each clip; 0 where nothing has weight."""
     error, total = ((made - target).square() * weights).sum((1, 2)), weights.sum((1, 2))
     return error / total.masked_fill(total == 0, 1.0)
+
+
+def way_loss(
+    made: Float[Tensor, "B T 669"], target: Float[Tensor, "B T 669"], weights: Float[Tensor, "B T 669"]
+) -> Float[Tensor, "B"]:
+    """Errors of the root's turn and steps added up from the first frame on, mean of each clip.
+
+    A sum of n errors that have nothing to do with each other is as large as the root of n of them, so that is its unit;
+    beyond it errors count by their size, not its square: the few who spin would drown those who walk straight.
+    """
+    root = [*range(SLICES["yaw"].start, SLICES["velocity"].stop)]
+    there = (weights[..., root] > 0).to(made)
+    number = torch.arange(1, made.shape[1] + 1, device=made.device).sqrt()[:, None]
+    summed = ((made - target)[..., root] * there).cumsum(1) / number
+    error = F.smooth_l1_loss(summed, torch.zeros_like(summed), reduction="none") * there
+    total = there.sum((1, 2))
+    return error.sum((1, 2)) / total.masked_fill(total == 0, 1.0)
 
 
 def spread_loss(times: Sequence[Float[Tensor, "B P L"]]) -> Float[Tensor, ""]:

@@ -49,11 +49,11 @@ class DenoiseOptions:
 
     steps: int = 10
     """Passes through the network."""
-    guidance: float = 2.5
+    guidance: float = 2.0
     """How strongly conditions are followed; 1 is the model as it is, for half the work."""
     weights: Mapping[str, float] = field(default_factory=dict)
     """The same of single modalities, in the place of ``guidance``."""
-    temperature: float = 1.0
+    temperature: float = 0.85
     """Scale of the noise; below 1 motions lie nearer to what is usual."""
     guided_from: float = 0.0
     """Share of the noise steps from which on conditions are guided; below it they are followed plainly, in one pass."""

@@ -1,14 +1,18 @@
 """Statistics for the linear prior of a diffusion model: principal directions of parts and their power over time."""
 
+from functools import cache
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from motionloom.data.unified_set import UnifiedSet
 from motionloom.models.linear_prior import FREQUENCIES, LinearPrior, cosines
-from motionloom.motion.unified_layout import MIRROR_PARTS, UnifiedStats, mirror_columns, part_columns
+from motionloom.motion.unified_layout import MIRROR_PARTS, SLICES, UnifiedStats, mirror_columns, part_columns
 
 _WINDOW = 100
+_FLOOR = 1e-7
+"""Least power of a clip's turning: some hardly turn, and a logarithm of nothing has no end."""
 
 
 def fit_prior(prior: LinearPrior, clips: UnifiedSet, stats: UnifiedStats) -> None:
@@ -31,17 +35,23 @@ def fit_prior(prior: LinearPrior, clips: UnifiedSet, stats: UnifiedStats) -> Non
         turned = features[:, order] * signs, mask[:, list(MIRROR_PARTS)]
         return [(stats.normalize(values, known), known) for values, known in ((features, mask), turned)]
 
-    total = [torch.zeros(len(part), len(part), dtype=torch.float64) for part in columns]
+    moments_of = [torch.zeros(len(part), len(part), dtype=torch.float64) for part in columns]
     for index in range(len(clips)):
         for scores, _ in both(index, rates[0]):
             for part, own in enumerate(columns):
-                total[part] += (scores[:, own].mT @ scores[:, own]).double()
-    bases = [torch.linalg.eigh(moments).eigenvectors.float() for moments in total]
+                moments_of[part] += (scores[:, own].mT @ scores[:, own]).double()
+    bases = [torch.linalg.eigh(moments).eigenvectors.float() for moments in moments_of]
+
+    # Of the mean power of turning those who spin have nearly all, and with it everyone walks in circles: here it is the
+    # geometric mean over clips, a thirtieth of it (LOG.md, 2026-11-22).
+    heading = columns[0].index(SLICES["yaw"].start)
+    turning = int(bases[0][heading].abs().argmax())
 
     edges = FREQUENCIES.log().numpy()
     power = np.zeros((len(edges), sum(len(part) for part in columns)))
     count = np.zeros_like(power)
     level, clips_of = np.zeros(power.shape[1]), np.zeros(power.shape[1])
+    turns, turns_of = np.zeros(1 + len(edges)), np.zeros(1 + len(edges))
     for index in range(len(clips)):
         for rate in rates:
             seconds = 1 / clips.rates[rate]
@@ -59,8 +69,25 @@ def fit_prior(prior: LinearPrior, clips: UnifiedSet, stats: UnifiedStats) -> Non
                 place = np.rint((hertz - edges[0]) / (edges[1] - edges[0])).clip(0, len(edges) - 1).astype(int)
                 np.add.at(power, place, waves[1:] * seconds * there)
                 np.add.at(count, place, np.broadcast_to(there, waves[1:].shape))
-    mean = power / np.maximum(count, 1)
+                if there[turning]:
+                    own = np.concatenate(([waves[0, turning] / size], waves[1:, turning] * seconds))
+                    number = np.bincount(np.concatenate(([0], 1 + place)), minlength=len(turns))
+                    total = np.bincount(np.concatenate(([0], 1 + place)), own, minlength=len(turns))
+                    met = np.flatnonzero(number)
+                    turns[met] += np.log(total[met] / number[met] + _FLOOR) + [_bias(n) for n in number[met].tolist()]
+                    turns_of[met] += 1
+    mean, level = power / np.maximum(count, 1), level / np.maximum(clips_of, 1)
+    known = turns_of > 0
+    calm = np.where(known, np.exp(turns / np.maximum(turns_of, 1)), 0.0)
+    level[turning], mean[:, turning] = calm[0], calm[1:]
     met = np.flatnonzero(count.any(1))
     # Frequencies that no window has get what the nearest has.
     nearest = met[np.abs(np.arange(len(edges))[:, None] - met).argmin(1)]
-    prior.fit(bases, torch.from_numpy(mean[nearest]), torch.from_numpy(level / np.maximum(clips_of, 1)))
+    prior.fit(bases, torch.from_numpy(mean[nearest]), torch.from_numpy(level))
+
+
+@cache
+def _bias(count: int) -> float:
+    """By how much the logarithm of a mean of that many squared Gaussians is too small on average."""
+    half = torch.tensor(count / 2, dtype=torch.float64)
+    return float(half.log() - torch.digamma(half))

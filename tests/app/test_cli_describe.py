@@ -10,14 +10,14 @@ import typer
 from m3gpt_engine import write_m3gpt
 from typer.testing import CliRunner
 
-from motionloom.app import cli_describe
+from motionloom.app import cli_describe, cli_evaluate
 from motionloom.conditions.audio import load_audio
 from motionloom.errors import CheckpointError, RequestError
 from motionloom.motion.io import save
 from motionloom.tasks.m3gpt import M3GPT
 
 APP = typer.Typer()
-for command in (cli_describe.describe, cli_describe.compose, cli_describe.ask):
+for command in (cli_describe.describe, cli_describe.compose, cli_describe.ask, cli_evaluate.evaluate_m3gpt):
     APP.command()(command)
 
 
@@ -36,7 +36,7 @@ def clip(tmp_path):
 @pytest.fixture
 def run(monkeypatch, engine):
     """Run a command with that engine."""
-    monkeypatch.setattr(cli_describe, "_load", lambda _: engine)
+    monkeypatch.setattr(cli_describe, "load_m3gpt", lambda _: engine)
 
     def call(*arguments: object):
         return CliRunner().invoke(APP, [str(argument) for argument in arguments])
@@ -85,6 +85,21 @@ def test_an_engine_without_words_is_refused(clip, tmp_path):
     folder = write_engine(tmp_path / "mmm")
     with pytest.raises(CheckpointError, match="holds the engine 'mmm'; this needs 'm3gpt'"):
         cli_describe.describe(clip, engine=str(folder))
+
+
+def test_figures_of_every_task_go_into_a_file_and_a_table(run, store, scorer, tmp_path, monkeypatch):
+    out = tmp_path / "found.json"
+    asked = ("evaluate-m3gpt", "any", "--data", store.path, "--evaluator", scorer.folder, "--split", "train")
+    few = run(*asked, "--clips", 40, "--task", "motion-to-text", "--out", out)
+    assert "pools of 32 need as many" in str(few.exception)
+    assert "tasks are" in str(run(*asked, "--task", "juggling", "--out", out).exception)
+    assert run(*asked, "--out", tmp_path / "found.txt").exit_code == 2
+    assert not out.exists()
+    result = {"tasks": {"motion-to-text": {"clips": 3, "rows": {"engine": {"CIDEr": 0.25}}}}, "captions": []}
+    monkeypatch.setattr("motionloom.tasks.evaluate_m3gpt.evaluate_m3gpt", lambda *_: result)
+    done = run(*asked, "--out", out)
+    assert "| engine | 0.250 |" in done.stdout
+    assert json.loads(out.read_text()) == result
 
 
 def test_nothing_heavy_is_imported_for_the_help():

@@ -13,7 +13,7 @@ from motionloom.models.diffusion import DiffusionTransformer
 from motionloom.models.diffusion_blocks import TimeReadout
 from motionloom.models.diffusion_config import Clips, Condition, DiffusionConfig
 from motionloom.models.diffusion_sampling import Guidance, sample
-from motionloom.models.diffusion_training import LossOptions, draw_known, spread_loss, training_loss
+from motionloom.models.diffusion_training import LossOptions, draw_known, spread_loss, training_loss, way_loss
 from motionloom.models.schedule import NoiseSchedule
 from motionloom.motion.skeleton import PARTS
 from motionloom.motion.unified_layout import part_columns, spread_mask
@@ -345,6 +345,30 @@ def test_known_cells_of_training_are_spans_and_parts():
     assert bool((frames[:, 0] & ~frames[:, -1]).any())
     assert bool((~frames[:, 0] & frames[:, -1]).any())
     assert not draw_known(many, 0.0, seeded(0)).any()
+
+
+@torch.no_grad()
+def test_a_turn_that_drifts_costs_more_than_one_that_shakes():
+    nothing, there = torch.zeros(1, 40, 669), torch.ones(1, 40, 669)
+    drift, shake, arm = nothing.clone(), nothing.clone(), nothing.clone()
+    drift[..., 0] = 0.5
+    shake[:, ::2, 0], shake[:, 1::2, 0] = 0.5, -0.5
+    arm[..., 300] = 0.5
+    costs = [float(way_loss(made, nothing, there)) for made in (drift, shake, arm)]
+    assert costs[0] > 20 * costs[1] > 20 * costs[2] == 0
+    # Beyond its unit an error counts by its size.
+    assert float(way_loss(40 * drift, nothing, there)) == pytest.approx(
+        20 * float(way_loss(2 * drift, nothing, there)), rel=0.3
+    )
+    there[..., :3] = 0
+    assert float(way_loss(drift, nothing, there)) == 0
+    losses = [
+        training_loss(
+            model(), model().config, SCHEDULE, noise(), clips(), conditions(), seeded(0), LossOptions(way=way)
+        )
+        for way in (0.0, 1.0)
+    ]
+    assert float(losses[1].total) > float(losses[0].total)
 
 
 def test_templates_times_of_unit_spread_have_no_loss():
