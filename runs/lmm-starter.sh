@@ -11,7 +11,8 @@ motionloom train configs/lmm-finetune.toml --store "$store" --run work/lmm/finet
 motionloom train configs/lmm-finetune-2.toml --store "$store" --run work/lmm/finetune-2
 rm -rf motionloom/starter/lmm/diffusion
 cp -r work/lmm/finetune-2/model motionloom/starter/lmm/diffusion
-motionloom evaluate lmm --data "$store" --repeats 3 --out results/lmm-evaluate.json
-motionloom evaluate-tasks lmm --data "$store" --out results/lmm-tasks.json
+motionloom evaluate lmm --data "$store" --clips 128 --repeats 2 --no-variety --out results/lmm-evaluate.json
+motionloom evaluate-tasks lmm --data "$store" --clips 40 --seeds 1 --out results/lmm-tasks.json
 python runs/lmm_denoising.py --store "$store"
 python runs/ten_tasks.py
+python runs/judge_starter.py --engine lmm --store "$store" --seeds 4 --lengths given --out results/lmm-judge.json

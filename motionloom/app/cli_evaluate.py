@@ -18,6 +18,7 @@ def evaluate(
     steps: Annotated[int | None, typer.Option(help="Passes through the network; the engine's when left out.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How strongly texts are followed; the engine's.")] = None,
     method: Annotated[str | None, typer.Option(help="Solver of a diffusion model: dpm or ddim.")] = None,
+    variety: Annotated[bool, typer.Option(help="Measure multimodality too: 160 more motions a repeat.")] = True,
 ) -> None:
     """Measure an engine: retrieval, FID, diversity and physics, beside real clips and simple rivals."""
     if out.suffix != ".json":
@@ -28,7 +29,9 @@ def evaluate(
     from motionloom.tasks.generate import load
     from motionloom.tasks.match import Scorer
 
-    options = EvaluateOptions(split, repeats, seed, clips=clips, steps=steps, guidance=guidance, method=method)
+    options = EvaluateOptions(
+        split, repeats, seed, clips=clips, variety=variety, steps=steps, guidance=guidance, method=method
+    )
     result = run(load(engine), Scorer(evaluator), Store(data), options, out)
     typer.echo("\n".join(markdown(result)))
     typer.echo(f"wrote {out}: {result['clips']} clips, {repeats} repeats, 95 % intervals")

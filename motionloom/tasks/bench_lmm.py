@@ -59,6 +59,7 @@ def bench_lmm(
         raise CheckpointError(f"engine {engine!r} is {model.name}; a diffusion engine (lmm) is needed")
     options = EvaluateOptions("test", 2, seed, clips=held_out, variety=False)
     judged = None if store is None else (Store(store), Scorer(), options)
+    starter = bench_starter(engine, seconds, clips, repeats, threads, seed)
     with using_threads(threads):
         samplers = bench_samplers(model, seconds, repeats, seed, judged)
     return {
@@ -66,7 +67,7 @@ def bench_lmm(
         "machine": machine(),
         "seed": seed,
         "samplers": samplers,
-        "starter": bench_starter(engine, seconds, clips, repeats, threads, seed),
+        "starter": starter,
     }
 
 

@@ -299,8 +299,15 @@ def _in_time(
             f"beats a second of the motion beside the {kind}'s": len(moved) / max(1, len(heard)),
         }
 
-    for index, (clip, sound) in enumerate(zip(clips, sounds, strict=True)):
-        own, other = beats[index], beats[(index + 1) % len(beats)]
+    # A sound without a beat can be kept time with neither well nor badly.
+    heard = [index for index, times in enumerate(beats) if len(times)]
+    if len(heard) < 2:
+        raise RequestError(f"{len(heard)} of {len(clips)} clips have {kind} with beats; at least 2 are needed")
+    if len(heard) < len(clips):
+        rows.notes.append(f"{len(clips) - len(heard)} clips are left out: their {kind} has no beats")
+    for place, index in enumerate(heard):
+        clip, sound = clips[index], sounds[index]
+        own, other = beats[index], beats[heard[(place + 1) % len(heard)]]
         asked = seeds_of(seed, index, seeds)
         music, speech = (sound, None) if kind == "music" else (None, sound)
         made = [engine.generate(seconds=clip.seconds, seed=each, music=music, speech=speech)[0] for each in asked]

@@ -1,5 +1,6 @@
 """Measures of tasks with conditions, on engines whose answers are known and on one with random weights."""
 
+import dataclasses
 import json
 import math
 
@@ -116,6 +117,23 @@ def test_real_dances_fit_their_own_music_and_the_engine_that_repeats_them_as_wel
     assert "synthetic" in rows.notes[-1]
     # The same seeds make the same music.
     assert torch.equal(accompany(clips[0], 0).beats, accompany(clips[0], 0).beats)
+
+
+def test_clips_whose_music_has_no_beat_are_left_out_and_said_so(monkeypatch):
+    clips = [walk(120, seed, fps=20.0) for seed in range(3)]
+    whole = measures.dances(Truth(clips), clips)
+    made = measures.accompany
+
+    def without(clip, seed):
+        music = made(clip, seed)
+        return dataclasses.replace(music, beats=music.beats[:0]) if clip is clips[1] else music
+
+    monkeypatch.setattr(measures, "accompany", without)
+    rows = measures.dances(Truth(clips), clips)
+    assert len(rows.values["real"]["alignment"]) == len(whole.values["real"]["alignment"]) - 1 == 2
+    assert any("1 clips are left out: their music has no beats" in note for note in rows.notes)
+    with pytest.raises(RequestError, match="1 of 2 clips have music with beats; at least 2 are needed"):
+        measures.dances(Truth(clips[:2]), clips[:2])
 
 
 def test_an_engine_dances_to_music_it_is_given(tmp_path):
