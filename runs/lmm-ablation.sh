@@ -1,6 +1,6 @@
 #!/bin/sh
 # Repeat LMM's ablation at a small size: cells hidden or not, many rates or one, ArtAttention or plain; and no prior.
-#   runs/lmm-ablation.sh STORE      (an hour and a half on two cores; writes results/lmm-ablation.json)
+#   runs/lmm-ablation.sh STORE      (forty minutes on a core; writes results/lmm-ablation.json)
 set -eu
 store=$1
 export OMP_NUM_THREADS=1
@@ -10,4 +10,4 @@ for name in full no-masking one-rate plain no-prior; do
   runs="$runs $name=work/lmm/ablation-$name"
 done
 # shellcheck disable=SC2086
-python runs/lmm_ablation.py $runs --store "$store"
+python runs/lmm_ablation.py $runs --store "$store" --clips 40 --repeats 2 --seeds 1
