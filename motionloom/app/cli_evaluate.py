@@ -80,6 +80,9 @@ def evaluate_m3gpt(
     """Measure every task of a language model of motion beside the truth and simple rivals, and print captions."""
     if out.suffix != ".json":
         raise typer.BadParameter(f"{out}: results are written as .json", param_hint="--out")
+    # Before the work, not after it.
+    if out.is_dir() or not out.parent.is_dir():
+        raise typer.BadParameter(f"{out}: no file can be written there; name one in a folder", param_hint="--out")
     import json
 
     from motionloom.app.cli_describe import load_m3gpt

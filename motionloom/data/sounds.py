@@ -185,6 +185,11 @@ def _jobs(store: Store, kind: Kind, options: SoundOptions, folders: Mapping[str,
     yield from ((clip, 0) for clip in others[::step][: options.others])
 
 
+def is_dance(clip: Clip) -> bool:
+    """Whether the labels of a clip name a dance; captions do not count, in them dancers walk and bow as well."""
+    return _speaks_of(clip, DANCES)
+
+
 def _speaks_of(clip: Clip, words: tuple[str, ...]) -> bool:
     label = " ".join(clip.labels.values()).lower()
     return any(word in label for word in words)

@@ -89,7 +89,8 @@ def agree(
     and the velocities of the last row, which lead to a frame that is not there.
 
     Args:
-        features: A guess, not normalised, in the default options.
+        features: A guess, not normalised, in the default options. With a number that is not finite it comes back as it
+            is, for whoever reads it to say so.
         stats: What it is normalised by.
         parts: Which parts it holds. Without all of the body's it comes back as it is.
         fps: Frames a second.
@@ -98,7 +99,7 @@ def agree(
             stand; then only velocities are made to agree with positions.
     """
     body = known_joints(parts)
-    if len(features) < 2 or not bool(body[:BODY].all()):
+    if len(features) < 2 or not bool(body[:BODY].all()) or not bool(features.isfinite().all()):
         return features
     skeleton = CANONICAL_HANDS if bool(parts[HANDS].all()) else CANONICAL
     joints = len(skeleton)

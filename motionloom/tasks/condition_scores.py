@@ -247,6 +247,9 @@ def dances(engine: Verbs, clips: Sequence[Motion], seed: int = 0, seeds: int = 1
         clips: At least two motions; each has its own music made.
         seed: Of all.
         seeds: Motions a clip.
+
+    Raises:
+        RequestError: Fewer than two clips have music with beats.
     """
     pieces = [accompany(clip, seed + index) for index, clip in enumerate(clips)]
     rows = _in_time(
@@ -261,7 +264,7 @@ def gestures(engine: Verbs, clips: Sequence[Motion], seed: int = 0, seeds: int =
     """Gesture to speech, scored by how near strokes of the hands are to stresses; see ``dances``.
 
     Raises:
-        RequestError: espeak-ng is not installed.
+        RequestError: espeak-ng is not installed, or fewer than two clips have speech with stresses.
     """
     said = [speak(clip, seed + index) for index, clip in enumerate(clips)]
     stresses = [torch.tensor([phrase.stress for phrase in each.phrases], dtype=torch.float64) for each in said]

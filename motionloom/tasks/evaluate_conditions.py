@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from motionloom.data.sounds import is_dance
 from motionloom.data.spoken import strokes
 from motionloom.data.store import Clip, Store
 from motionloom.errors import DataError, RequestError
@@ -231,12 +232,6 @@ def stays(motion: Motion) -> bool:
     """Whether the person stays about in place."""
     way = motion.root[:, [0, 2]].diff(dim=0).norm(dim=-1).sum()
     return float(way) / motion.seconds < _STANDS
-
-
-def is_dance(clip: Clip) -> bool:
-    """Whether a clip's labels or captions say dance."""
-    said = " ".join([*clip.labels.values(), *clip.captions]).lower()
-    return any(word in said for word in ("danc", "salsa", "ballet", "breakdance"))
 
 
 def markdown(result: dict[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from motionloom.data.loader import FeatureSet, Stats
+from motionloom.data.sounds import is_dance
 from motionloom.data.store import Clip, Store
 from motionloom.errors import TrainingError
 from motionloom.models.checkpoint import load_checkpoint
@@ -35,7 +36,7 @@ from motionloom.models.music_tokenizer import MusicTokenizer
 from motionloom.models.tokenizer import MotionTokenizer
 from motionloom.motion.io.files import atomic_path
 from motionloom.tasks.instructions import TASKS, Wording, source, wordings
-from motionloom.tasks.sounds import accompaniments, is_dance
+from motionloom.tasks.sounds import accompaniments
 
 _VERSION = 1
 _BATCH = 64

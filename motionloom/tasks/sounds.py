@@ -16,17 +16,13 @@ from motionloom.conditions.audio import RATE
 from motionloom.data.accompaniment import accompany
 from motionloom.data.loader import is_whole
 from motionloom.data.rows import RowWriter
+from motionloom.data.sounds import is_dance
 from motionloom.data.store import Clip, Store
 from motionloom.errors import DataError
 
 _VERSION = 1
 _FULL = 32767.0
 _ROUNDS = 6
-
-
-def is_dance(clip: Clip) -> bool:
-    """Whether the labels of a clip name a dance."""
-    return any("danc" in str(value).lower() for value in clip.labels.values())
 
 
 @dataclass(frozen=True, eq=False)

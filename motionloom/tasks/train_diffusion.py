@@ -86,6 +86,8 @@ class DiffusionData:
     """Share of windows that hear their speech, of those that have some."""
     sounds: tuple[str, ...] = ()
     """Where recorded sound lies, as "aist=FOLDER"; clips without it hear sound that is made up."""
+    accompanied: int = 300
+    """Clips without recorded sound that hear made-up music, beside the dances; and gestures that hear speech."""
     joined: float = 0.0
     """Share of updates whose windows are twice as long and cut into clips that share a time line."""
     root: float = 5.0
@@ -263,7 +265,7 @@ class DiffusionTask:
     @cached_property
     def sounds(self) -> dict[Kind, SoundSet]:
         """The sound of the store's clips, of the kinds that are trained."""
-        options = SoundOptions(self.data.sounds)
+        options = SoundOptions(self.data.sounds, others=self.data.accompanied)
         return {kind: SoundSet(self.store, kind, options) for kind in _SOUNDS if self.config.widths[kind]}
 
     def _heard(

@@ -94,6 +94,7 @@ def test_figures_of_every_task_go_into_a_file_and_a_table(run, store, scorer, tm
     assert "pools of 32 need as many" in str(few.exception)
     assert "tasks are" in str(run(*asked, "--task", "juggling", "--out", out).exception)
     assert run(*asked, "--out", tmp_path / "found.txt").exit_code == 2
+    assert run(*asked, "--out", tmp_path / "nowhere" / "found.json").exit_code == 2
     assert not out.exists()
     result = {"tasks": {"motion-to-text": {"clips": 3, "rows": {"engine": {"CIDEr": 0.25}}}}, "captions": []}
     monkeypatch.setattr("motionloom.tasks.evaluate_m3gpt.evaluate_m3gpt", lambda *_: result)

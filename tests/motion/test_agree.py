@@ -4,6 +4,7 @@ import torch
 from corpus import walk
 from hands import with_hands
 
+from motionloom.errors import LayoutError
 from motionloom.motion.agree import agree
 from motionloom.motion.contacts import FEET
 from motionloom.motion.edit import on_floor
@@ -95,6 +96,14 @@ def test_a_body_that_is_not_whole_comes_back_as_it_is():
     guess = guessed(WALK, 0.3)
     assert agree(guess, STATS, parts, 20.0) is guess
     assert agree(guess[:1], STATS, PARTS_OF_BODY, 20.0).shape == (1, 669)
+
+
+def test_a_guess_that_is_no_number_comes_back_for_its_reader_to_refuse():
+    guess = guessed(WALK, 0.3)
+    guess[3, 7] = float("nan")
+    assert agree(guess, STATS, PARTS_OF_BODY, 20.0) is guess
+    with pytest.raises(LayoutError, match="finite"):
+        Unified(guess, WALK.mask, 20.0)
 
 
 def test_fingers_hang_on_their_wrists():

@@ -10,13 +10,14 @@ from corpus import walk
 from lmm_engines import write_lmm
 
 from motionloom.data.accompaniment import accompany
+from motionloom.data.sounds import is_dance
 from motionloom.errors import DataError, RequestError
 from motionloom.motion import rotations as rot
 from motionloom.motion.edit import cut, face_forward
 from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import CANONICAL
 from motionloom.tasks import condition_scores as measures
-from motionloom.tasks.evaluate_conditions import Pieces, TaskOptions, evaluate_tasks, is_dance, markdown, measure, stays
+from motionloom.tasks.evaluate_conditions import Pieces, TaskOptions, evaluate_tasks, markdown, measure, stays
 from motionloom.tasks.generate import load
 from motionloom.tasks.verbs import Verbs
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from motionloom.conditions.audio import RATE
+from motionloom.data.sounds import is_dance
 from motionloom.errors import DataError, TrainingError
 from motionloom.models.checkpoint import load_checkpoint
 from motionloom.models.music_tokenizer import MusicTokenizer
 from motionloom.tasks.recipes import Recipe, TrainConfig
-from motionloom.tasks.sounds import accompaniments, is_dance
+from motionloom.tasks.sounds import accompaniments
 from motionloom.tasks.train import train
 from motionloom.tasks.train_music import MusicData
 
@@ -58,6 +59,7 @@ def test_dances_are_known_by_their_labels(store):
     assert not is_dance(clip)
     assert is_dance(dataclasses.replace(clip, labels={"content": "dance-short"}))
     assert is_dance(dataclasses.replace(clip, labels={"description": "salsa dancing"}))
+    assert not is_dance(dataclasses.replace(clip, labels={"content": "walk"}, captions=("a dancer walks",)))
 
 
 def test_training_lowers_the_loss_and_going_on_equals_no_interruption(store, tmp_path):
