@@ -73,6 +73,9 @@ def evaluate_m3gpt(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     task: Annotated[list[str] | None, typer.Option(help="A task; repeat for more; all if left out.")] = None,
     clips: Annotated[int, typer.Option(help="Clips for each task at most.")] = 300,
+    beside: Annotated[
+        list[str] | None, typer.Option(help="Another engine, measured where it serves the task; repeat for more.")
+    ] = None,
     evaluator: Annotated[Path | None, typer.Option(help="Text-motion encoder; the bundled one when left out.")] = None,
     bert: Annotated[Path | None, typer.Option(help="Folder of RoBERTa-large, for BERTScore.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
@@ -89,11 +92,13 @@ def evaluate_m3gpt(
     from motionloom.data.store import Store
     from motionloom.motion.io.files import atomic_path
     from motionloom.tasks import evaluate_m3gpt as measures
+    from motionloom.tasks.generate import load
     from motionloom.tasks.match import Scorer
 
     asked = tuple(task or measures.TASKS)
     options = measures.EvaluateM3GPTOptions(split, clips, tasks=asked, bert=bert, seed=seed)
-    result = measures.evaluate_m3gpt(load_m3gpt(engine), Scorer(evaluator), Store(data), options)
+    others = [load(name) for name in beside or ()]
+    result = measures.evaluate_m3gpt(load_m3gpt(engine), Scorer(evaluator), Store(data), options, others)
     with atomic_path(out) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n")
     typer.echo("\n".join(measures.markdown(result)))

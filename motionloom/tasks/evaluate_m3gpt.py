@@ -1,7 +1,8 @@
-"""Figures of M3GPT for each of its tasks on a split of a store, beside the truth and rivals that need no model.
+"""Figures of M3GPT for each of its tasks on a split of a store, beside the truth, other engines and simple rivals.
 
 Music of the pairs is synthesised to the motions (``data.accompaniment``), as for training. Beats are looked for at
-60 frames a second. One draw an item; how far figures vary with it is not measured here.
+60 frames a second. One draw an item; how far figures vary with it is not measured here. What is danced and heard is
+measured in ``m3gpt_dances.py``.
 """
 
 from collections import Counter
@@ -13,38 +14,33 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from motionloom.conditions.beats import beats
-from motionloom.data.accompaniment import BEAT_FPS, Accompaniment, accompany
 from motionloom.data.loader import is_whole
 from motionloom.data.store import Clip, Store
 from motionloom.errors import DataError, RequestError
 from motionloom.metrics.bertscore import bert_score
-from motionloom.metrics.dance import beat_alignment, dance_scores, kinetic_features, motion_beats, rooted
 from motionloom.metrics.distribution import POOL, distinct_pools, diversity, fid, retrieval
 from motionloom.metrics.language import caption_scores
-from motionloom.metrics.music import beat_scores, beats_per_second
-from motionloom.metrics.pose import average_displacement, evaluated_frames, final_displacement, root_aligned_error
-from motionloom.motion import rotations as rot
-from motionloom.motion.edit import cut
+from motionloom.metrics.pose import evaluated_frames
 from motionloom.motion.features import encode_features
-from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import PARTS
 from motionloom.tasks.complete import lay_out, timeline
-from motionloom.tasks.evaluate import weights_digest
+from motionloom.tasks.evaluate import Engine, weights_digest
 from motionloom.tasks.m3gpt import M3GPT, PIECE
+from motionloom.tasks.m3gpt_dances import DanceMeasures
+from motionloom.tasks.m3gpt_scores import Makers, Rows, displacements, held, piece_of
 from motionloom.tasks.m3gpt_writing import FPS
 from motionloom.tasks.match import Scorer
 from motionloom.tasks.request import Request, Segment
-from motionloom.tasks.tokens import item_seed
 from motionloom.tasks.train_matcher import label_of
 
-TASKS = ("text-to-motion", "motion-to-text", "prediction", "in-between", "music-to-dance", "dance-to-music")
-_BATCH = 16
-_SHORTEST, _SHORTEST_DANCE = 1.0, 3.0
-Rows = dict[str, dict[str, float]]
+TASKS = (
+    "text-to-motion", "motion-to-text", "prediction", "in-between", "unconditional", "music-to-dance", "dance-to-music",
+    "text-to-dance", "music-to-text", "music+text-to-dance", "long-dance",
+)  # fmt: skip
+_SHORTEST = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,9 @@ class EvaluateM3GPTOptions:
             raise RequestError(f"{self.clips} clips, {self.neighbours} neighbours, pool {self.pool}; each at least 2")
 
 
-def evaluate_m3gpt(engine: M3GPT, scorer: Scorer, store: Store, options: EvaluateM3GPTOptions) -> dict[str, Any]:
+def evaluate_m3gpt(
+    engine: M3GPT, scorer: Scorer, store: Store, options: EvaluateM3GPTOptions, beside: Sequence[Engine] = ()
+) -> dict[str, Any]:
     """Measure all tasks.
 
     Args:
@@ -84,22 +82,27 @@ def evaluate_m3gpt(engine: M3GPT, scorer: Scorer, store: Store, options: Evaluat
         scorer: Text-motion encoder that scores all rows.
         store: Where captions and real clips come from.
         options: What is measured.
+        beside: Other engines; each has a row in every task that it serves.
 
     Returns:
-        ``engine``, ``evaluator``, ``store`` and ``options``; ``tasks`` with ``clips`` and ``rows`` (figures by name)
-        for each task; ``captions`` with clip, made and true sentence of some clips.
+        ``engine``, ``beside``, ``evaluator``, ``store`` and ``options``; ``tasks`` with ``clips`` and ``rows``
+        (figures by name) for each task; ``captions`` with clip, made and true sentence of some clips.
 
     Raises:
-        DataError: The split has no clips with captions, or too few different ones to fill a pool.
+        DataError: The split has no clips with captions, too few different ones to fill a pool, or too little that is
+            danced.
     """
-    return _Measures(engine, scorer, store, options).all()
+    return _Measures(engine, scorer, store, options, beside).all()
 
 
 class _Measures:
     """One split, one engine, one encoder."""
 
-    def __init__(self, engine: M3GPT, scorer: Scorer, store: Store, options: EvaluateM3GPTOptions) -> None:
+    def __init__(
+        self, engine: M3GPT, scorer: Scorer, store: Store, options: EvaluateM3GPTOptions, beside: Sequence[Engine]
+    ) -> None:
         self.engine, self.scorer, self.store, self.options = engine, scorer, store, options
+        self.makers = Makers((engine, *beside), options.seed)
         self.rng = np.random.default_rng([options.seed, 6])
         self.clips = self._clips(options.split, options.clips)
         self.labels = [label_of(clip) for clip in self.clips]
@@ -108,20 +111,26 @@ class _Measures:
                 f"split {options.split!r} of {store.path} shows {len(set(self.labels))} different things with captions;"
                 f" pools of {options.pool} need as many"
             )
-        self.motions = [self._motion(clip) for clip in self.clips]
+        self.motions = [piece_of(self.store.motion(clip)) for clip in self.clips]
         self.captions = [str(self.rng.choice(clip.captions)) for clip in self.clips]
         self.pools = distinct_pools(self.labels, options.pool, seed=options.seed)
         self.examples: list[dict[str, str]] = []
 
     def all(self) -> dict[str, Any]:
         """The result."""
+        dances = DanceMeasures(self.engine, self.makers, self.scorer, self.store, self.motions, self.captions)
         measures: dict[str, Callable[[], tuple[int, Rows]]] = {
             "text-to-motion": self.texts,
             "motion-to-text": self.words,
             "prediction": lambda: self.continued("prediction"),
             "in-between": lambda: self.continued("in-between"),
-            "music-to-dance": self.dances,
-            "dance-to-music": self.music,
+            "unconditional": self.free,
+            "music-to-dance": dances.dances,
+            "dance-to-music": dances.music,
+            "text-to-dance": dances.told,
+            "music-to-text": dances.heard,
+            "music+text-to-dance": dances.both,
+            "long-dance": dances.long,
         }
         tasks = {}
         for name in self.options.tasks:
@@ -129,6 +138,7 @@ class _Measures:
             tasks[name] = {"clips": count, "rows": rows}
         return {
             "engine": {"name": self.engine.name, "weights": weights_digest(self.engine.folder)},
+            "beside": [{"name": one.name, "weights": weights_digest(one.folder)} for one in self.makers.beside],
             "evaluator": {"name": "matcher", "weights": weights_digest(self.scorer.folder)},
             "store": self.store.digest,
             "options": {**asdict(self.options), "bert": str(self.options.bert) if self.options.bert else None},
@@ -143,52 +153,48 @@ class _Measures:
         places = np.unique(np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int))
         return [found[place] for place in places]
 
-    def _motion(self, clip: Clip) -> Motion:
-        motion = self.store.motion(clip).at_fps(FPS)
-        return cut(motion, 0.0, PIECE) if motion.seconds > PIECE else motion
-
     @cached_property
     def vectors(self) -> Float[Tensor, "B C"]:
         """Of the real motions."""
         return self.scorer.motions(self.motions)
-
-    def _seed(self, index: int) -> int:
-        return item_seed(self.options.seed, index)
 
     # Text to motion
 
     def texts(self) -> tuple[int, Rows]:
         """Retrieval and Fréchet distance of motions made for one caption each, as long as the real ones."""
         requests = [
-            Request((Segment(caption, motion.seconds),), seed=self._seed(index))
+            Request((Segment(caption, motion.seconds),), FPS, seed=self.makers.seed(index))
             for index, (caption, motion) in enumerate(zip(self.captions, self.motions, strict=True))
         ]
         vectors = {
             "real": self.vectors,
             "true codes": self.scorer.motions([self.engine.speaker.show(codes) for codes in self.codes]),
-            "engine": self.scorer.motions(self._run(requests)),
+            **{name: self.scorer.motions(made) for name, made in self.makers.run(requests, {"text"}).items()},
         }
         text = self.scorer.texts(self.captions)
-        rows = {}
-        for name, found in vectors.items():
-            pairs = min(100, len(found))
-            rows[name] = {
-                **self._retrieval(text, found),
-                "FID": fid(self.vectors, found),
-                "Diversity": diversity(found, seed=self.options.seed, pairs=pairs),
-            }
+        rows = {name: {**self._retrieval(text, found), **self._distances(found)} for name, found in vectors.items()}
         return len(self.clips), rows
+
+    def free(self) -> tuple[int, Rows]:
+        """Distances of motions that follow nothing, as long as the real ones."""
+        requests = [
+            Request((Segment("", motion.seconds),), FPS, seed=self.makers.seed(index))
+            for index, motion in enumerate(self.motions)
+        ]
+        made = self.makers.run(requests, {"unconditioned"})
+        rows = {name: self._distances(self.scorer.motions(motions)) for name, motions in made.items()}
+        return len(self.clips), {"real": self._distances(self.vectors), **rows}
+
+    def _distances(self, found: Float[Tensor, "B C"]) -> dict[str, float]:
+        pairs = min(100, len(found))
+        return {
+            "FID": fid(self.vectors, found), "Diversity": diversity(found, seed=self.options.seed, pairs=pairs)
+        }  # fmt: skip
 
     @cached_property
     def codes(self) -> list[Int[Tensor, "_"]]:
         """Of the real motions, whole codes only."""
         return [self.engine.speaker.read(motion, PIECE) for motion in self.motions]
-
-    def _run(self, requests: list[Request]) -> list[Motion]:
-        made: list[Motion] = []
-        for first in range(0, len(requests), _BATCH):
-            made += [motions[0] for motions in self.engine.run_many(requests[first : first + _BATCH])]
-        return made
 
     def _retrieval(self, text: Tensor, motion: Tensor) -> dict[str, float]:
         top = min(3, self.options.pool)
@@ -236,7 +242,7 @@ class _Measures:
     def _nearest(self) -> list[str]:
         """A caption of the training clip whose motion is nearest by the encoder."""
         known = self._clips("train", self.options.neighbours)
-        vectors = self.scorer.motions([self._motion(clip) for clip in known])
+        vectors = self.scorer.motions([piece_of(self.store.motion(clip)) for clip in known])
         best = (self.vectors @ vectors.T).argmax(1).tolist()
         return [str(self.rng.choice(known[index].captions)) for index in best]
 
@@ -251,7 +257,7 @@ class _Measures:
             mask[max(1, hidden.start) : hidden.stop] = False
             masks.append(mask[:, 0])
             known, seconds = lay_out(motion, mask, 0.0, 0.0)
-            requests.append(Request((Segment("", seconds),), seed=self._seed(index), known=known))
+            requests.append(Request((Segment("", seconds),), seed=self.makers.seed(index), known=known))
         speaker = self.engine.speaker
         ceiling = []
         for request, motion in zip(requests, self.motions, strict=True):
@@ -259,134 +265,22 @@ class _Measures:
             known = speaker.known(line)
             # The last code may be begun only: the frames that it lacks are held.
             frames = torch.arange(len(known) * speaker.motion.frames_per_token).clamp(max=len(motion) - 1)
-            held = encode_features(motion)[frames]
-            ceiling.append(speaker.compose(line, speaker.motion.encode(speaker.stats.normalize(held)[None])[0], known))
+            whole = speaker.stats.normalize(encode_features(motion)[frames])
+            ceiling.append(speaker.compose(line, speaker.motion.encode(whole[None])[0], known))
         rival = "zero velocity" if task == "prediction" else "linear blend"
         made = {
             "true codes": ceiling,
-            "engine": self._run(requests),
-            rival: [_held(motion, mask) for motion, mask in zip(self.motions, masks, strict=True)],
+            **self.makers.run(requests, {"known frames", "unconditioned"}),
+            rival: [held(motion, mask) for motion, mask in zip(self.motions, masks, strict=True)],
         }
         rows = {}
         for name, answers in made.items():
             figures = [
-                _displacements(motion, answer, ~mask)
+                displacements(motion, answer, ~mask)
                 for motion, answer, mask in zip(self.motions, answers, masks, strict=True)
             ]
             rows[name] = {key: float(np.mean([one[key] for one in figures])) for key in ("ADE m", "FDE m", "MPJPE mm")}
         return len(self.motions), rows
-
-    # Music
-
-    @cached_property
-    def pairs(self) -> list[tuple[Motion, Accompaniment]]:
-        """Motions long enough to dance, with music synthesised to them."""
-        found = [
-            (motion, accompany(motion, self._seed(index)))
-            for index, motion in enumerate(self.motions)
-            if motion.seconds >= _SHORTEST_DANCE
-        ]
-        found = [(motion, music) for motion, music in found if len(music.beats) > 1]
-        if len(found) < 3:
-            raise DataError(f"split {self.options.split!r} has {len(found)} motions with music; at least 3 are needed")
-        return found
-
-    def dances(self) -> tuple[int, Rows]:
-        """Whether dances keep the beats of their own music, and how they move."""
-        requests = [
-            Request((Segment("", motion.seconds, music=music.sound),), seed=self._seed(index))
-            for index, (motion, music) in enumerate(self.pairs)
-        ]
-        real, made = [motion for motion, _ in self.pairs], self._run(requests)
-        music = [pair.beats for _, pair in self.pairs]
-        kinetic = {name: torch.stack([_kinetic(one) for one in some]) for name, some in (("r", real), ("e", made))}
-        rows = {}
-        for name, some, key in (("real", real, "r"), ("engine", made, "e")):
-            scores = dance_scores(kinetic["r"], kinetic[key])
-            rows[name] = {**_aligned(some, music), "FIDk": scores.fid, "Divk": scores.diversity}
-            rows[f"{name}, shuffled music"] = _aligned(some, _shifted(music))
-        return len(made), rows
-
-    def music(self) -> tuple[int, Rows]:
-        """Whether the music made keeps the beats of its dance, and those of the music that was there."""
-        motions = [motion for motion, _ in self.pairs]
-        true = [beats(music.sound.samples, music.sound.rate) for _, music in self.pairs]
-        sounds = [self.engine.compose(motion, self._seed(index)) for index, motion in enumerate(motions)]
-        made = [beats(sound.samples, sound.rate) for sound in sounds]
-        rows = {}
-        for name, found in (("real", true), ("engine", made)):
-            rows[name] = {**_aligned(motions, found), **_covered(true, found, motions)}
-            shuffled = _shifted(found)
-            rows[f"{name}, shuffled pairs"] = {**_aligned(motions, shuffled), **_covered(true, shuffled, motions)}
-            rows[name]["without beats"] = float(np.mean([len(one) == 0 for one in found]))
-        return len(motions), rows
-
-
-def _held(motion: Motion, known: Bool[Tensor, " T"]) -> Motion:
-    """The motion with its hidden frames on straight lines between the known ones, or held where there is one side."""
-    frames = torch.arange(len(motion))
-    at = known.nonzero()[:, 0]
-    place = torch.searchsorted(at, frames)
-    high = at[place.clamp(max=len(at) - 1)]
-    low = at[(place - 1).clamp(min=0)]
-    low = torch.where(known, frames, low)
-    high = torch.where(known, frames, torch.maximum(high, low))
-    weight = ((frames - low) / (high - low).clamp(min=1)).to(motion.root)
-    return motion.with_(
-        rotations=rot.slerp(motion.rotations[low], motion.rotations[high], weight[:, None]),
-        root=torch.lerp(motion.root[low], motion.root[high], weight[:, None]),
-        contacts=None,
-    )
-
-
-def _displacements(motion: Motion, answer: Motion, hidden: Bool[Tensor, " T"]) -> dict[str, float]:
-    true, made = motion.positions[hidden], answer.positions[hidden]
-    return {
-        "ADE m": average_displacement(made, true),
-        "FDE m": final_displacement(made, true),
-        "MPJPE mm": 1000 * float(root_aligned_error(made, true).mean()),
-    }
-
-
-def _kinetic(motion: Motion) -> Float[Tensor, " F"]:
-    return kinetic_features(rooted(motion.at_fps(BEAT_FPS).positions))
-
-
-def _shifted(items: Sequence[Any]) -> list[Any]:
-    """Everyone gets what belongs to somebody else."""
-    half = len(items) // 2
-    return [*items[half:], *items[:half]]
-
-
-def _aligned(dances: Sequence[Motion], music: Sequence[Float[Tensor, "_"]]) -> dict[str, float]:
-    """Beat alignment in both conventions, over the pairs whose music has a beat within the dance."""
-    found: dict[str, list[float]] = {"alignment (bailando)": [], "alignment (fact)": []}
-    for dance, times in zip(dances, music, strict=True):
-        positions = dance.at_fps(BEAT_FPS).positions
-        frames = (times * BEAT_FPS).round().long()
-        frames = frames[frames < len(positions)]
-        if len(frames) == 0:
-            continue
-        rests = motion_beats(positions)
-        found["alignment (bailando)"].append(beat_alignment(frames, rests, "bailando"))
-        found["alignment (fact)"].append(beat_alignment(frames, rests, "fact"))
-    return {name: float(np.mean(values)) if values else 0.0 for name, values in found.items()}
-
-
-def _covered(
-    true: Sequence[Float[Tensor, "_"]], made: Sequence[Float[Tensor, "_"]], motions: Sequence[Motion]
-) -> dict[str, float]:
-    """LORIS's beat scores over the pieces whose true music has a beat."""
-    seconds = [int(motion.seconds) for motion in motions]
-    marks = [
-        (beats_per_second(a, length), beats_per_second(b, length))
-        for a, b, length in zip(true, made, seconds, strict=True)
-    ]
-    marks = [(a, b) for a, b in marks if int(a.sum()) > 0]
-    if len(marks) < 2:
-        return {}
-    scores = beat_scores([a for a, _ in marks], [b for _, b in marks], "loris")
-    return {"coverage": scores.bcs, "hit": scores.bhs, "F1": scores.f1}
 
 
 def markdown(result: dict[str, Any]) -> list[str]:

@@ -5,11 +5,14 @@ import json
 import make
 import pytest
 import torch
+from lmm_engines import write_lmm
 from m3gpt_engine import write_m3gpt
 
 from motionloom.errors import DataError, RequestError
-from motionloom.tasks import evaluate_m3gpt as evaluation
+from motionloom.tasks import m3gpt_dances
+from motionloom.tasks import m3gpt_scores as scores
 from motionloom.tasks.evaluate_m3gpt import EvaluateM3GPTOptions, evaluate_m3gpt, markdown
+from motionloom.tasks.generate import load
 from motionloom.tasks.m3gpt import M3GPT
 
 OPTIONS = EvaluateM3GPTOptions(split="train", clips=6, neighbours=4, pool=2, examples=3)
@@ -22,12 +25,15 @@ def engine(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def result(engine, scorer, store, tmp_path_factory):
-    # The clips of the small store last two seconds.
-    before, evaluation._SHORTEST_DANCE = evaluation._SHORTEST_DANCE, 1.0
-    try:
-        return evaluate_m3gpt(engine, scorer, store, OPTIONS)
-    finally:
-        evaluation._SHORTEST_DANCE = before
+    beside = [load(write_lmm(tmp_path_factory.mktemp("lmm"), music_dim=78))]
+    with pytest.MonkeyPatch.context() as patch:
+        # The clips of the small store last two seconds, and none is a dance.
+        patch.setattr(m3gpt_dances, "_SHORTEST", 1.0)
+        patch.setattr(m3gpt_dances, "_LONG", (1.5, 6.0))
+        patch.setattr(m3gpt_dances, "MUSIC_PIECE", 1.0)
+        patch.setattr(m3gpt_dances, "_HELD_OUT", ("train",))
+        patch.setattr(m3gpt_dances, "is_dance", lambda clip: "walk" in clip.labels["description"])
+        return evaluate_m3gpt(engine, scorer, store, OPTIONS, beside)
 
 
 def test_every_task_has_its_rows_and_figures(result):
@@ -53,6 +59,23 @@ def test_the_truth_is_the_upper_row(result):
     assert len(result["captions"]) == 3
 
 
+def test_other_engines_have_a_row_where_they_serve_the_task(result):
+    with_row = {task for task, table in result["tasks"].items() if "lmm" in table["rows"]}
+    assert set(OPTIONS.tasks) - with_row == {"motion-to-text", "dance-to-music", "music-to-text", "long-dance"}
+    assert [each["name"] for each in result["beside"]] == ["lmm"]
+    assert "lmm, shuffled music" in result["tasks"]["music-to-dance"]["rows"]
+
+
+def test_what_is_said_of_dances(result):
+    told = result["tasks"]["text-to-dance"]["rows"]
+    assert set(told) == {"real", "engine", "lmm"}
+    assert all(0 <= rows["nearest is a dance"] <= 1 for rows in told.values())
+    heard = result["tasks"]["music-to-text"]["rows"]
+    assert heard["most frequent caption of dances"]["BLEU-1"] > heard["engine"]["BLEU-1"]
+    long = result["tasks"]["long-dance"]["rows"]
+    assert long["engine"]["jerk at the seams / 95th percentile"] > 0
+
+
 def test_the_tables_show_every_row(result):
     lines = markdown(result)
     for task, table in result["tasks"].items():
@@ -67,13 +90,13 @@ def test_held_frames_by_hand():
     motion = make.motion(9)
     known = torch.zeros(9, dtype=torch.bool)
     known[[0, 8]] = True
-    held = evaluation._held(motion, known)
+    held = scores.held(motion, known)
     torch.testing.assert_close(held.root[4], (motion.root[0] + motion.root[8]) / 2)
     assert torch.equal(held.root[[0, 8]], motion.root[[0, 8]])
     known[8] = False
-    assert torch.equal(evaluation._held(motion, known).root, motion.root[:1].expand(9, 3))
+    assert torch.equal(scores.held(motion, known).root, motion.root[:1].expand(9, 3))
     known[:3] = True
-    held = evaluation._held(motion, known)
+    held = scores.held(motion, known)
     assert torch.equal(held.root[:3], motion.root[:3])
     assert torch.equal(held.root[3:], motion.root[2:3].expand(6, 3))
 
@@ -82,7 +105,7 @@ def test_displacement_counts_hidden_frames_only():
     motion = make.motion(10)
     moved = motion.with_(root=motion.root + torch.tensor([0.1, 0.0, 0.0]))
     hidden = torch.tensor([False] * 5 + [True] * 5)
-    figures = evaluation._displacements(motion, moved, hidden)
+    figures = scores.displacements(motion, moved, hidden)
     # All 22 joints move by 0.1 m, and the norm is over all their coordinates.
     assert figures["ADE m"] == pytest.approx(0.1 * 22**0.5, rel=1e-4)
     assert figures["FDE m"] == pytest.approx(0.1 * 22**0.5, rel=1e-4)
@@ -91,7 +114,7 @@ def test_displacement_counts_hidden_frames_only():
 
 def test_everyone_gets_what_belongs_to_somebody_else():
     for count in (2, 3, 7):
-        shifted = evaluation._shifted(list(range(count)))
+        shifted = scores.shifted(list(range(count)))
         assert sorted(shifted) == list(range(count))
         assert all(own != other for own, other in enumerate(shifted))
 
