@@ -3,7 +3,7 @@
     python runs/lmm_denoising.py --store STORE [--engine lmm] [--out results/lmm-denoising.json]
 
 Mean squared errors of normalised features of the body on held-out clips with their first caption; the same noise for
-all columns. "agreeing": the guess after ``motion/agree.py``, as the engine uses it.
+all columns. "agreeing": the guess after ``motion/agree.py``; the engine uses it below step 800.
 """
 
 import argparse
@@ -20,7 +20,6 @@ from motionloom.motion.agree import agree
 from motionloom.motion.io.files import atomic_path
 from motionloom.motion.unified import encode_unified
 from motionloom.motion.unified_layout import spread_mask
-from motionloom.tasks.denoise import SHARP
 from motionloom.tasks.diffusion_inputs import text_tokens
 from motionloom.tasks.evaluate import weights_digest
 from motionloom.tasks.generate import load
@@ -51,10 +50,9 @@ def errors(engine: LMM, features: Tensor, mask: Tensor, caption: str, seed: int)
         kept = denoiser.model.styles(step).kept
         prior = denoiser.model.prior(noised[..., denoiser.model.order], clips, kept).features[..., denoiser.model.back]
         model = denoiser.model(noised, step, clips, told).features
-        sharp = number < SHARP * len(denoiser.schedule)
         for guess in (prior[0], model[0]):
             rows = denoiser.stats.denormalize(guess)
-            mended = agree(rows, denoiser.stats, denoiser.parts, FPS, sharp=sharp)
+            mended = agree(rows, denoiser.stats, denoiser.parts, FPS)
             for made in (guess, denoiser.stats.normalize(mended, clips.parts[0])):
                 found.append((made - clean[0])[seen].square().mean())
     return torch.stack(found).view(len(STEPS), len(COLUMNS))

@@ -81,11 +81,11 @@ def agree(
     parts: Bool[Tensor, "10"],
     fps: float,
     known: Bool[Tensor, "T 10"] | None = None,
-    sharp: bool = True,
 ) -> Float[Tensor, "T 669"]:
     """The features of the canonical body nearest to a guess that do not contradict each other.
 
-    Differences are weighed in the features' own spreads, as a diffusion model's errors are. Headings stay as guessed,
+    The guess must be about one motion: a mean over many has no bones of a length, and no feet that stand. Differences
+    are weighed in the features' own spreads, as a diffusion model's errors are. Headings stay as guessed,
     and the velocities of the last row, which lead to a frame that is not there.
 
     Args:
@@ -95,8 +95,6 @@ def agree(
         parts: Which parts it holds. Without all of the body's it comes back as it is.
         fps: Frames a second.
         known: Cells that are given: the others come to agree with them.
-        sharp: Whether the guess is about one motion. A mean over many has no bones of a length, and no feet that
-            stand; then only velocities are made to agree with positions.
     """
     body = known_joints(parts)
     if len(features) < 2 or not bool(body[:BODY].all()) or not bool(features.isfinite().all()):
@@ -105,11 +103,9 @@ def agree(
     joints = len(skeleton)
     found = _unpacked(features.double(), fps, joints)
     trust = _trust(stats, len(features), joints, known)
-    found = _moved(found, trust, fps)
-    if sharp:
-        found = _posed(found, trust, skeleton)
-        found, trust = _standing(found, trust, fps)
-        found = _posed(_moved(found, trust, fps), trust, skeleton)
+    found = _posed(_moved(found, trust, fps), trust, skeleton)
+    found, trust = _standing(found, trust, fps)
+    found = _posed(_moved(found, trust, fps), trust, skeleton)
     return _packed(found, features, fps)
 
 

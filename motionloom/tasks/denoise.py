@@ -38,8 +38,9 @@ from motionloom.tasks.request import BODY_COLUMNS, Segment
 from motionloom.tasks.tokens import item_seed
 
 _SLACK = 1e-6
-SHARP = 0.8
-"""From this share of the noise steps on a guess is a mean over many motions, which has neither bones nor steps."""
+AGREES = 0.8
+"""From this share of the noise steps on a guess is a mean over many motions, with neither bones nor steps: it stays as
+it is (results/lmm-denoising.json)."""
 _STATS = ("mean", "std", "rates", "frames", "parts")
 
 
@@ -175,8 +176,9 @@ class Denoiser:
         def mend(guess: Tensor, step: int) -> Tensor:
             if known is not None and mask is not None:
                 guess = torch.where(spread_mask(mask), known, guess)
-            rows = self.stats.denormalize(_joined(guess, lengths))
-            rows = agree(rows, self.stats, self.parts, fps, cells, step < SHARP * len(self.schedule))
+            if step >= AGREES * len(self.schedule):
+                return guess
+            rows = agree(self.stats.denormalize(_joined(guess, lengths)), self.stats, self.parts, fps, cells)
             return _cut(self.stats.normalize(rows, self.parts.expand(frames, -1)), edges)
 
         clips = Clips(

@@ -152,9 +152,7 @@ def _fit(
     task = kinds()[recipe.kind](recipe, store)
     if config.init:
         _start_from(task.model, Path(config.init))
-    optimizer = torch.optim.AdamW(
-        _groups(task.model, config.weight_decay), lr=config.lr, betas=(config.beta1, config.beta2)
-    )
+    optimizer = _optimizer(task.model, config)
     whole, optimizer = fabric.setup(_Loss(task), optimizer)
     average = {name: value.detach().clone() for name, value in task.model.state_dict().items()} if config.ema else {}
     first = _resume(run, recipe, task.model, optimizer, average)
@@ -242,6 +240,13 @@ def learning_rate(config: TrainConfig, index: int) -> float:
 def _mix(seed: int, index: int, rank: int) -> int:
     """One seed from three numbers; neighbours are far apart (an odd multiplier modulo 2**63)."""
     return (seed * 0x9E3779B97F4A7C15 + index * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) % (1 << 63)
+
+
+def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    groups = _groups(model, config.weight_decay)
+    if config.optimizer == "adafactor":
+        return torch.optim.Adafactor(groups, lr=config.lr)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2))
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -39,10 +39,11 @@ _PARTS = 3
 """Groups of like length into which a batch is split: less padding to compute."""
 _HELD_OUT = 32
 """Examples a task that held-out figures are made of."""
-_ALL = (
+ALL_TASKS = (
     "text-to-motion=1", "motion-to-text=1", "prediction=1", "in-between=1", "music-to-dance=1", "dance-to-music=1",
     "dance-continuation=1", "text-to-dance=1", "music-to-text=1", "any-motion=0.1", "any-text=0.1", "any-music=0.1",
 )  # fmt: skip
+"""Every task that is trained, with its weight."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class LanguageData:
     """Pieces of a text tokenizer learned from the captions; 0 for the one that the recipe's model names."""
     wording: str = "plain"
     """``plain`` (one imperative a task) or ``train`` (many wordings)."""
-    tasks: tuple[str, ...] = _ALL
+    tasks: tuple[str, ...] = ALL_TASKS
     """Tasks with their weights."""
     temperature: float = 2.0
     """A task is drawn in proportion to its weight and its items ** (1 / temperature)."""

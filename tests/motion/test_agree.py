@@ -60,14 +60,6 @@ def test_velocities_are_those_of_the_positions_and_positions_those_of_the_bones(
     assert float((speed[:, 1:] - told).abs().max()) < 0.02
 
 
-def test_a_mean_over_many_motions_keeps_its_rotations():
-    guess = guessed(WALK, 0.3)
-    made = agree(guess, STATS, PARTS_OF_BODY, 20.0, sharp=False)
-    plain = decode_unified(Unified(guess, WALK.mask, 20.0)).motion.rotations
-    assert make.degrees_apart(decode_unified(Unified(made, WALK.mask, 20.0)).motion.rotations, plain) < 0.1
-    assert errors(made, WALK)["velocities"] < errors(guess, WALK)["velocities"]
-
-
 def test_known_cells_stay_and_what_is_beside_them_comes_nearer():
     known = torch.zeros(len(WALK), 10, dtype=torch.bool)
     known[:40, :7] = known[80:, :7] = True

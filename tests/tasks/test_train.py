@@ -16,7 +16,7 @@ from motionloom.errors import TrainingError
 from motionloom.models.checkpoint import load_checkpoint
 from motionloom.models.tokenizer import MotionTokenizer
 from motionloom.tasks.recipes import Recipe, TrainConfig, from_table, load_recipe
-from motionloom.tasks.train import kinds, learning_rate, train
+from motionloom.tasks.train import _optimizer, kinds, learning_rate, train
 from motionloom.tasks.train_masked import encode_clips, read_sequences, write_sequences
 
 TINY = TrainConfig(
@@ -56,6 +56,27 @@ def test_stopping_and_going_on_equals_no_interruption(store, tokenizer, tmp_path
     for stop in (5, 9, None):
         train(tokenizer_recipe(), store.path, tmp_path, accelerator="cpu", progress=False, stop_after=stop)
     assert_same(tokenizer, tmp_path / "model")
+
+
+def test_adafactor_learns_and_goes_on_to_the_same_bits(store, tmp_path):
+    """Its steps are relative: the same rate moves a table of size 1 a hundred times as far as one of 0.01."""
+    recipe = tokenizer_recipe(steps=8, optimizer="adafactor", lr=1e-2)
+    for folder, stops in ((tmp_path / "whole", (None,)), (tmp_path / "pieces", (3, None))):
+        for stop in stops:
+            train(recipe, store.path, folder, accelerator="cpu", progress=False, stop_after=stop)
+    assert_same(tmp_path / "whole" / "model", tmp_path / "pieces" / "model")
+    layer = torch.nn.Linear(4, 4, bias=False)
+    moved = []
+    for size in (1.0, 0.01):
+        with torch.no_grad():
+            layer.weight.copy_(size * torch.ones(4, 4))
+        optimizer = _optimizer(layer, TrainConfig(optimizer="adafactor", lr=1e-2))
+        layer(torch.ones(1, 4)).sum().backward()
+        optimizer.step()
+        moved.append(float((layer.weight.detach() - size).abs().mean()))
+    assert moved[0] == pytest.approx(100 * moved[1], rel=0.05)
+    with pytest.raises(TrainingError, match="optimizer 'sgd' is unknown"):
+        TrainConfig(optimizer="sgd")
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(store, tokenizer, tmp_path):
