@@ -308,8 +308,9 @@ class LanguageTask:
     def _held_out(self, model: Networks, split: str) -> dict[str, float]:
         """Of each task: likelihood and share of right tokens, each given those before; always the same examples.
 
-        ``motion_l1`` is the mean error in motion space of what the most probable codes decode to. Instructions are
-        those that training does not see, except in the alignment stage, which has one a task.
+        ``read`` is what somebody else's prompt costs: near 0, prompts are not read. ``motion_l1`` is the mean error in
+        motion space of what the most probable codes decode to. Instructions are those that training does not see,
+        except in the alignment stage, which has one a task.
         """
         corpus, language = self._corpus(split, self.data.held_out), model.language
         wording = "plain" if self.data.wording == "plain" else "test"
@@ -328,6 +329,10 @@ class LanguageTask:
             logits = logits.float()
             figures[f"{name}/loss"] = float(F.cross_entropy(logits[valid], answer[valid]))
             figures[f"{name}/accuracy"] = float((logits.argmax(-1) == answer)[valid].float().mean())
+            if TASKS[name].inputs:
+                other = [replace(one, source=chosen[row - 1].source) for row, one in enumerate(chosen)]
+                wrong = F.cross_entropy(_read(language, other)[0][valid].float(), answer[valid])
+                figures[f"{name}/read"] = float(wrong) - figures[f"{name}/loss"]
             if TASKS[name].target == "motion":
                 codes, lengths = motion_logits(logits, answer, language.vocabulary)
                 motion = _motions(corpus, chosen, codes.shape[1])

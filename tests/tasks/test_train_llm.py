@@ -162,6 +162,8 @@ def test_stages_lower_the_loss_and_going_on_equals_no_interruption(store, tokeni
     assert all(np.mean(losses[-2:]) < 0.95 * loss for loss in losses[:2])
     held_out = {name for name in figures(tmp_path / "a") if name.startswith("val/")}
     assert {"val/loss", "val/motion_l1", "val/text-to-motion/accuracy", "val/dance-to-music/loss"} <= held_out
+    assert "val/motion-to-text/read" in held_out
+    assert "val/any-motion/read" not in held_out
     for stop in (4, None):
         run(first, store, tmp_path / "b", stop_after=stop)
     model = load_checkpoint(folder).model
