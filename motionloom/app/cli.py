@@ -80,6 +80,7 @@ def generate(
     keypoints: KeypointFile = None,
     keypoints_fps: KeypointFps = None,
     video: Video = None,
+    in_time: Annotated[bool, typer.Option(help="With music: play the motion so that it rests on beats.")] = True,
     json_: Json = False,
 ) -> None:
     """Make motions for a sentence, for music or speech, for a video, or for several of them at once."""
@@ -94,7 +95,7 @@ def generate(
     followed = Followed(music, speech, from_, keypoints, keypoints_fps, video)
     follows = followed.read(seconds)
     motions = load(followed.engine(engine)).generate(
-        text, seconds, seed, count, fps, steps, guidance, path, loop, best_of, **follows
+        text, seconds, seed, count, fps, steps, guidance, path, loop, best_of, in_time=in_time, **follows
     )
     made = time.perf_counter() - started
     files = write(motions, outs)

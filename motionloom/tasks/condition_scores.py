@@ -42,7 +42,7 @@ CONTEXT, AHEAD = 1.0, 1.0
 BETWEEN = 1.0
 """Seconds that are known on each side of a gap, and seconds of the gap."""
 VIDEO_FPS = 20.0
-ENGINE, REAL = "engine", "real"
+ENGINE, UNWARPED, REAL = "engine", "engine, not warped to beats", "real"
 _CAMERAS = 10
 _FINE_FPS = 60.0
 
@@ -314,6 +314,10 @@ def _in_time(
         asked = seeds_of(seed, index, seeds)
         music, speech = (sound, None) if kind == "music" else (None, sound)
         made = [engine.generate(seconds=clip.seconds, seed=each, music=music, speech=speech)[0] for each in asked]
+        if kind == "music":
+            plain = [engine.generate(seconds=clip.seconds, seed=each, music=music, in_time=False)[0] for each in asked]
+            rows.add(UNWARPED, mean_of([scores(motion, own) | moving(motion) for motion in plain]))
+            rows.add(f"{UNWARPED}, scored with another {kind}", mean_of([scores(motion, other) for motion in plain]))
         free = [engine.generate(seconds=clip.seconds, seed=each)[0] for each in asked]
         rows.add(ENGINE, mean_of([scores(motion, own) | moving(motion) for motion in made]))
         rows.add(f"engine, scored with another {kind}", mean_of([scores(motion, other) for motion in made]))
@@ -322,6 +326,7 @@ def _in_time(
         rows.add(f"real, scored with another {kind}", scores(clip, other))
     rows.compared = [
         ("alignment", ENGINE, f"engine, scored with another {kind}"),
+        *([("alignment", UNWARPED, f"{UNWARPED}, scored with another {kind}")] if kind == "music" else []),
         ("alignment", ENGINE, f"engine without {kind}"),
         ("alignment", REAL, f"real, scored with another {kind}"),
     ]

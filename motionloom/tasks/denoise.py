@@ -56,7 +56,7 @@ class DenoiseOptions:
     """The same of single modalities, in the place of ``guidance``."""
     temperature: float = 0.85
     """Scale of the noise; below 1 motions lie nearer to what is usual."""
-    guided_from: float = 0.0
+    guided_from: float = 0.3
     """Share of the noise steps from which on conditions are guided; below it they are followed plainly, in one pass."""
     agreeing: bool = True
     """Whether each guess is made to agree with itself (``motion/agree.py``): bones, velocities, standing feet."""

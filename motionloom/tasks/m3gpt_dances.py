@@ -6,6 +6,7 @@ made to them, and only what sentences say of dances on real dances, those of the
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -94,7 +95,12 @@ class DanceMeasures:
             for index, (motion, music, _) in enumerate(self.pairs)
         ]
         real = [motion for motion, _, _ in self.pairs]
-        still = {"real": real, **self.makers.run(requests, {"music", "unconditioned"})}
+        plain = self.makers.run([replace(one, in_time=False) for one in requests], {"music", "unconditioned"})
+        still = {
+            "real": real,
+            **self.makers.run(requests, {"music", "unconditioned"}),
+            **{f"{name}, not warped": motions for name, motions in plain.items()},
+        }
         music = [pair.beats for _, pair, _ in self.pairs]
         moves = {name: torch.stack([kinetic(motion) for motion in some]) for name, some in still.items()}
         rows: Rows = {}

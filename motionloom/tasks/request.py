@@ -132,6 +132,7 @@ class Request:
         path: Points x, z [m] that the root goes through in this order, from the start over the origin, facing +Z.
         loop: Whether the end goes on into the beginning.
         best_of: Candidates a motion; the one that fits its text best by our text-motion encoder is kept.
+        in_time: Whether a motion that is made whole for music is played faster and slower so that it rests on beats.
     """
 
     segments: tuple[Segment, ...]
@@ -145,6 +146,7 @@ class Request:
     path: tuple[tuple[float, float], ...] = ()
     loop: bool = False
     best_of: int = 1
+    in_time: bool = True
 
     def __post_init__(self) -> None:
         if not self.segments:
@@ -170,6 +172,12 @@ class Request:
         asked = [name for name, is_asked in kinds.items() if is_asked]
         if len(asked) > 1:
             raise RequestError(f"{' and '.join(asked)} cannot be asked for at once: ask for one of them")
+
+    @property
+    def follows_music(self) -> bool:
+        """Whether it is music, and neither a video nor known frames, that says when something happens."""
+        music = any(segment.music is not None for segment in self.segments)
+        return music and self.known is None and all(segment.keypoints is None for segment in self.segments)
 
     @property
     def needs(self) -> frozenset[str]:

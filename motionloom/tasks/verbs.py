@@ -15,6 +15,7 @@ from motionloom.motion.blend import faster
 from motionloom.motion.keep import Keep, frames
 from motionloom.motion.motion import Motion, Provenance
 from motionloom.tasks.complete import lay_out
+from motionloom.tasks.keep_time import heard, keep_time
 from motionloom.tasks.request import Request, Segment
 
 
@@ -59,6 +60,7 @@ class Verbs(ABC):
         music: Sound | None = None,
         speech: Sound | None = None,
         keypoints: Keypoints | None = None,
+        in_time: bool = True,
         **options: Any,
     ) -> list[Motion]:
         """Make motions for a sentence, for sound, for a video, or for several of them at once.
@@ -77,6 +79,8 @@ class Verbs(ABC):
             music: What is danced to, from its first sample on; see ``conditions.audio.load_audio``.
             speech: What is said.
             keypoints: What a video shows of the person; see ``conditions.keypoints.load_keypoints``.
+            in_time: With music: whether the motion is played up to 1.4 times faster or slower, so that it rests on the
+                music's beats (``tasks/keep_time.py``).
             **options: Those of the engine.
 
         Raises:
@@ -85,7 +89,9 @@ class Verbs(ABC):
         """
         segments = (Segment(text, seconds, music, speech, keypoints),)
         points = tuple((float(x), float(z)) for x, z in path)
-        return self.run(Request(segments, fps, count, seed, steps, guidance, options, None, points, loop, best_of))
+        return self.run(
+            Request(segments, fps, count, seed, steps, guidance, options, None, points, loop, best_of, in_time)
+        )
 
     def complete(
         self,
@@ -201,6 +207,10 @@ class Verbs(ABC):
             kept = request.known.motion.provenance
             licences += [kept.licence] if kept.licence and kept.licence not in licences else []
             notes = (*notes, f"kept parts of {kept.source or 'a motion'}")
+        if request.in_time and request.follows_music:
+            motion, met = keep_time(motion, heard(request))
+            if met:
+                notes = (*notes, f"played faster and slower so that it rests on {met} beats of the music")
         if request.fps is not None and request.fps > motion.fps:
             notes = (*notes, f"made at {motion.fps:g} fps and read by splines")
         provenance = Provenance(
