@@ -212,10 +212,12 @@ TASKS = (
     Task("action", "Action to motion", "The name of an action is a short sentence.",
          'engine.generate("bow", seconds=3)', "generate --text bow --seconds 3 --out new.bvh", frozenset({"text"}),
          action),
-    Task("music", "Music to dance", "The dance is as long as the music.",
+    Task("music", "Music to dance", "As long as the music. The model itself does not keep time; its motion is played a"
+         " little faster and slower, so that it rests on beats (`in_time=False` leaves that out).",
          'from motionloom.conditions.audio import load_audio\n\nengine.generate(music=load_audio("song.wav"))',
          "generate --music song.wav --out dance.bvh", frozenset({"music"}), music),
-    Task("speech", "Speech to gestures", "The hands move with what is said.",
+    Task("speech", "Speech to gestures", "Somebody stands and gestures. When the hands move does not follow the speech"
+         " yet.",
          'from motionloom.conditions.audio import load_audio\n\nengine.generate(speech=load_audio("talk.wav"))',
          "generate --speech talk.wav --out gestures.bvh", frozenset({"speech"}), speech),
     Task("video", "Video to motion", "From keypoints of a video; see [conditions](conditions.md) for their files.",
@@ -235,7 +237,8 @@ TASKS = (
          f'{KNOWN}\nengine.complete(clip, ml.frames(0, 1.0) | ml.frames(-1.0), "a person raises both hands")',
          'complete walk.bvh --keep 0:1,-1: --text "a person raises both hands" --out new.bvh',
          frozenset({"known frames", "text"}), conditional_in_between),
-    Task("several", "Several conditions at once", "A text says what is done, the music when.",
+    Task("several", "Several conditions at once", "A text says what is done; for the music it is played so that it"
+         " rests on beats.",
          "from motionloom.conditions.audio import load_audio\n\n"
          'engine.generate("a person walks forward", music=load_audio("song.wav"))',
          'generate --text "a person walks forward" --music song.wav --out new.bvh', frozenset({"text", "music"}),

@@ -43,6 +43,7 @@ def compose(
     source: Source,
     out: Annotated[Path, typer.Option(help="Sound file to write: .wav .flac .ogg .mp3")],
     seed: Seed = 0,
+    candidates: Annotated[int, typer.Option(help="Pieces that are written; the one that fits best is kept.")] = 4,
     engine: Engine = "m3gpt",
     unit: Unit = None,
     true_fps: TrueFps = None,
@@ -54,7 +55,7 @@ def compose(
     if not out.parent.is_dir():
         raise typer.BadParameter(f"{out}: there is no folder {out.parent}", param_hint="--out")
     motion = read(source, unit, true_fps)
-    sound = load_m3gpt(engine).compose(motion, seed)
+    sound = load_m3gpt(engine).compose(motion, seed, candidates=candidates)
     from motionloom.conditions.audio import save_audio
 
     save_audio(sound, out)

@@ -100,9 +100,9 @@ class M3GPT(Verbs):
         """Say in words what happens in a motion; see ``m3gpt_words.describe``."""
         return words.describe(self.speaker, self.speaker.read(motion, self.speaker.seconds), count, seed)
 
-    def compose(self, motion: Motion, seed: int = 0, options: WriteOptions | None = None) -> Sound:
+    def compose(self, motion: Motion, seed: int = 0, options: WriteOptions | None = None, candidates: int = 4) -> Sound:
         """Write music for a motion, exactly as long; see ``m3gpt_words.compose``."""
-        return words.compose(self.speaker, motion, seed, options or WriteOptions())
+        return words.compose(self.speaker, motion, seed, options or WriteOptions(), candidates)
 
     def music_to_text(self, sound: Sound, count: int = 3, seed: int = 0) -> "list[words.Caption]":
         """Say in words how one dances to music; see ``m3gpt_words.music_to_text``."""

@@ -9,8 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from motionloom.conditions.audio import RATE, Sound
+from motionloom.conditions.beats import beats
 from motionloom.conditions.text import MiniLM, check_text
+from motionloom.data.accompaniment import BEAT_FPS
 from motionloom.errors import RequestError
+from motionloom.metrics.dance import beat_alignment, motion_beats
 from motionloom.models.motion_vocabulary import Part
 from motionloom.motion.motion import Motion
 from motionloom.tasks.instructions import TASKS
@@ -21,6 +24,7 @@ from motionloom.tasks.tokens import item_seed
 CAPTION = 48
 """Pieces of text of the longest caption."""
 MAX_CAPTIONS = 16
+MAX_CANDIDATES = 16
 SPAN = 5.0
 """Motion that a prompt for music holds [s]: the crops of the paper."""
 OVERLAP = 1.5
@@ -104,22 +108,27 @@ def music_to_text(speaker: Speaker, sound: Sound, count: int = 3, seed: int = 0)
     return _say(speaker, prompt("music-to-text", music=speaker.hear(sound)), count, seed)
 
 
-def compose(speaker: Speaker, motion: Motion, seed: int = 0, options: WriteOptions | None = None) -> Sound:
+def compose(
+    speaker: Speaker, motion: Motion, seed: int = 0, options: WriteOptions | None = None, candidates: int = 4
+) -> Sound:
     """Music for a motion, exactly as long, at 22,050 Hz.
 
     Longer motions are taken in spans; the music of each begins with the end of that of the one before, so that it
-    goes on.
+    goes on. Of several pieces the one is kept whose beats fall best on the moments in which the motion rests.
 
     Args:
         speaker: The model.
         motion: Of any humanoid.
         seed: Same seed, same music, on the same machine.
         options: How codes are drawn.
+        candidates: How many pieces are written; the first is what a single one would be.
 
     Raises:
         RequestError: The motion is shorter or longer than what music is made for.
         RetargetError: Its skeleton is no humanoid.
     """
+    if not 1 <= candidates <= MAX_CANDIDATES:
+        raise RequestError(f"candidates is {candidates}; give 1 to {MAX_CANDIDATES} pieces of music to choose from")
     options = options or WriteOptions()
     codes, samples = speaker.read(motion, MAX_SECONDS), round(motion.seconds * RATE)
     speed = speaker.music.tokens_per_second / speaker.rate
@@ -127,17 +136,33 @@ def compose(speaker: Speaker, motion: Motion, seed: int = 0, options: WriteOptio
     span, overlap = round(SPAN * speaker.rate), round(OVERLAP * speaker.rate)
     # Spans at even distances, so that the last one is no shorter than the others.
     count = max(1, math.ceil((len(codes) - overlap) / (span - overlap)))
-    music: Int[Tensor, " M"] = codes[:0]
+    seeds = [seed, *(item_seed(seed, count + number) for number in range(candidates - 1))]
+    music: list[Int[Tensor, " M"]] = [codes[:0]] * candidates
     for turn in range(count):
         first = round(turn * (len(codes) - span) / (count - 1)) if turn else 0
         stop = total if turn == count - 1 else round((first + span) * speed)
         # The motion under what is there already is seen again, so that its music can go on from it.
-        after = music[round(first * speed) :]
-        fresh, seen = stop - len(music), codes[first : first + span]
-        ask = Ask(prompt("dance-to-music", motion=seen), fresh, fresh, item_seed(seed, turn), after)
-        ((made, _),) = speaker.say([ask], "music", options.temperature, options.top_p)
-        music = torch.cat((music, made))
-    return speaker.play(music, samples)
+        fresh, seen = stop - len(music[0]), codes[first : first + span]
+        asks = [
+            Ask(
+                prompt("dance-to-music", motion=seen), fresh, fresh, item_seed(own, turn), piece[round(first * speed) :]
+            )
+            for own, piece in zip(seeds, music, strict=True)
+        ]
+        said = speaker.say(asks, "music", options.temperature, options.top_p)
+        music = [torch.cat((piece, made)) for piece, (made, _) in zip(music, said, strict=True)]
+    sounds = [speaker.play(piece, samples) for piece in music]
+    return sounds[0] if candidates == 1 else max(sounds, key=lambda sound: fit(sound, motion))
+
+
+def fit(sound: Sound, motion: Motion) -> float:
+    """How near the beats of music are to a motion's moments of rest, 0..1; 0 where there are no beats, or no rests."""
+    dense = motion.at_fps(BEAT_FPS).positions
+    heard = (beats(sound.samples, sound.rate) * BEAT_FPS).round().long()
+    heard = heard[heard < len(dense)]
+    if len(heard) == 0 or len(dense) < SHORTEST:
+        return 0.0
+    return beat_alignment(heard, motion_beats(dense), "bailando")
 
 
 def ask(speaker: Speaker, encoder: MiniLM, motion: Motion, question: str, seed: int = 0) -> Answer:

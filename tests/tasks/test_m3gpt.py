@@ -234,7 +234,7 @@ def test_music_is_exactly_as_long_as_the_motion(engine, frames):
 
 def test_music_of_a_long_motion_goes_on_from_what_was_there(engine, monkeypatch):
     asked = noted(monkeypatch)
-    first, second = (engine.compose(make.motion(360, 0, 30.0), seed=seed) for seed in (1, 2))
+    first, second = (engine.compose(make.motion(360, 0, 30.0), seed=seed, candidates=1) for seed in (1, 2))
     assert not torch.equal(first.samples, second.samples)
     asked = asked[: len(asked) // 2]
     assert len(asked) == 4
@@ -242,6 +242,30 @@ def test_music_of_a_long_motion_goes_on_from_what_was_there(engine, monkeypatch)
     assert all(14 <= len(ask.after) <= 45 for ask in asked[1:])
     assert sum(ask.most for ask in asked) == math.ceil(12 * RATE / 2048)
     assert all(len(ask.parts[1].ids) == 25 for ask in asked if isinstance(ask.parts[1], Codes))
+
+
+def test_of_several_pieces_of_music_the_best_fitting_is_kept(engine, monkeypatch):
+    motion, heard = make.motion(90, 0, 30.0), []
+    first = engine.compose(motion, 3, candidates=1)
+    monkeypatch.setattr(m3gpt_words, "fit", lambda sound, _: heard.append(sound) or float(len(heard) == 3))
+    best = engine.compose(motion, 3, candidates=4)
+    assert len(heard) == 4
+    assert best is heard[2]
+    assert torch.equal(heard[0].samples, first.samples)
+    assert not any(torch.equal(heard[0].samples, other.samples) for other in heard[1:])
+    with pytest.raises(RequestError, match="candidates is 17; give 1 to 16"):
+        engine.compose(motion, 3, candidates=17)
+
+
+def test_music_fits_that_beats_when_the_motion_rests():
+    time = torch.arange(240) / 60
+    root = torch.stack((torch.cos(2 * math.pi * time), torch.ones(240), torch.zeros(240)), dim=1)
+    motion = make.motion(240, 0, 60.0)
+    # Rests every half second, at 0.5, 1.0 and so on.
+    motion = motion.with_(rotations=motion.rotations[:1].repeat(240, 1, 1), root=root)
+    beating, off = (clicks(4.0, bpm) for bpm in (120, 97))
+    assert m3gpt_words.fit(beating, motion) > 0.8 > 0.5 > m3gpt_words.fit(off, motion)
+    assert m3gpt_words.fit(Sound(torch.zeros(RATE), RATE), motion) == 0.0
 
 
 def test_music_of_any_level_and_rate_is_heard_alike(engine):
