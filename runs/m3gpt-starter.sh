@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Reproduces the M3GPT starter from a store: about two hours on one quiet AVX2 core.
+# Reproduces the M3GPT starter from a store: about three hours on one quiet AVX2 core.
 #   runs/m3gpt-starter.sh STORE FOLDER
 # Result: FOLDER with the checkpoints language, motion and music, which `--engine FOLDER` loads.
 set -euo pipefail

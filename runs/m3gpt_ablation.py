@@ -54,7 +54,7 @@ GROUPS: dict[str, dict[str, Run]] = {
         "motion-to-text alone": Run("instruct", 240, {"tasks": ["motion-to-text=1"]}),
     },
     "joint": {
-        kind: Run("joint", 120, {"joint": kind, **({"search_every": 60} if kind in ("search", "both") else {})})
+        kind: Run("joint", 60, {"joint": kind, **({"search_every": 30} if kind in ("search", "both") else {})})
         for kind in ("none", "soft", "search", "both")
     },
 }
