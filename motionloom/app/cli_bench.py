@@ -100,7 +100,7 @@ def lmm(
 
 @bench.command()
 def m3gpt(
-    engine: Annotated[Path | None, typer.Option(help="Folder of an engine to time as well.")] = None,
+    engine: Annotated[Path | None, typer.Option(help="Folder of an engine; the bundled one.")] = None,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer.")] = 256,
     batch: Annotated[int, typer.Option(min=2, help="Answers at once, beside one.")] = 16,
     repeats: Annotated[int, typer.Option(min=1, help="Runs.")] = 2,

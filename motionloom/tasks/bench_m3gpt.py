@@ -31,7 +31,6 @@ REFERENCE = (
 )
 NOT_ASKED = "not measured: not asked for"
 NO_BF16 = "not measured: this processor has no bf16 instructions"
-NO_ENGINE = "not measured: no engine was given, and none is bundled"
 _SENTENCES = ("a person walks forward", "someone waves with the left hand", "an old man bows", "a woman turns around")
 
 
@@ -58,7 +57,7 @@ class BenchM3GPTOptions:
     transformers: bool = True
     """Whether ``transformers`` is timed too; half of the time that all takes."""
     engine: Path | None = None
-    """Directory of an engine; the bundled one, if there is one, when left out."""
+    """Directory of an engine; the bundled one when left out."""
     seconds: float = 6.0
     """Length of the engine's motion [s]."""
     config: MotionLMConfig | None = field(default=None, repr=False)
@@ -207,10 +206,8 @@ def _times(write: Any, options: BenchM3GPTOptions) -> dict[str, Any]:
     }
 
 
-def _engine(options: BenchM3GPTOptions) -> dict[str, Any] | str:
+def _engine(options: BenchM3GPTOptions) -> dict[str, Any]:
     folder = options.engine or Path(str(resources.files("motionloom") / "starter" / "m3gpt"))
-    if options.engine is None and not folder.is_dir():
-        return NO_ENGINE
     engine, sentences = M3GPT(folder), (f"{_SENTENCES[n % len(_SENTENCES)]}, take {n}" for n in count(1))
     motion = engine.generate(next(sentences), options.seconds, options.seed)[0]
     jobs = {

@@ -209,7 +209,7 @@ def _sampling(request: Request) -> SampleOptions:
     return SampleOptions(**values)
 
 
-ENGINES = ("mmm", "lmm")
+ENGINES = ("mmm", "lmm", "m3gpt")
 """Bundled engines; the starter of that name lies in ``motionloom/starter``."""
 
 

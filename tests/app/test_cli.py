@@ -140,7 +140,10 @@ def test_models_lists_what_is_bundled(motionloom):
     status, out, _ = motionloom("models", "--json")
     assert status == 0
     found = {entry["model"]: entry for entry in json.loads(out)}
-    assert set(found) == {"lmm/diffusion", "mmm/tokenizer", "mmm/masked", "mmm/length", "matcher"}
+    starters = {
+        "lmm/diffusion", "mmm/tokenizer", "mmm/masked", "mmm/length", "m3gpt/language", "m3gpt/motion", "m3gpt/music"
+    }  # fmt: skip
+    assert set(found) == {"matcher", *starters}
     assert all(entry["licence"] and entry["sources"] for entry in found.values())
 
 
