@@ -111,7 +111,7 @@ class _Measures:
                 f"split {options.split!r} of {store.path} shows {len(set(self.labels))} different things with captions;"
                 f" pools of {options.pool} need as many"
             )
-        self.motions = [piece_of(self.store.motion(clip)) for clip in self.clips]
+        self.motions = [piece_of(self.store.motion(clip), self.makers.longest) for clip in self.clips]
         self.captions = [str(self.rng.choice(clip.captions)) for clip in self.clips]
         self.pools = distinct_pools(self.labels, options.pool, seed=options.seed)
         self.examples: list[dict[str, str]] = []
@@ -242,7 +242,7 @@ class _Measures:
     def _nearest(self) -> list[str]:
         """A caption of the training clip whose motion is nearest by the encoder."""
         known = self._clips("train", self.options.neighbours)
-        vectors = self.scorer.motions([piece_of(self.store.motion(clip)) for clip in known])
+        vectors = self.scorer.motions([piece_of(self.store.motion(clip), self.makers.longest) for clip in known])
         best = (self.vectors @ vectors.T).argmax(1).tolist()
         return [str(self.rng.choice(known[index].captions)) for index in best]
 

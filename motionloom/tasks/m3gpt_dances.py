@@ -138,7 +138,7 @@ class DanceMeasures:
         clips = self.known_dances
         told = [(text, clip) for clip in clips for text in clip.captions[:_SENTENCES]]
         texts = [text for text, _ in told]
-        real = {clip.id: piece_of(self.store.motion(clip)) for clip in clips}
+        real = {clip.id: piece_of(self.store.motion(clip), self.makers.longest) for clip in clips}
         requests = [
             Request((Segment(text, real[clip.id].seconds),), FPS, seed=self.makers.seed(index))
             for index, (text, clip) in enumerate(told)

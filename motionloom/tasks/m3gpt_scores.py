@@ -44,6 +44,11 @@ class Makers:
         """The other engines."""
         return self.engines[1:]
 
+    @property
+    def longest(self) -> float:
+        """Longest motion that all of them make in one piece [s]."""
+        return min(PIECE, *(engine.max_seconds for engine in self.engines))
+
     def seed(self, index: int) -> int:
         """Of one item."""
         return item_seed(self.origin, index)
@@ -66,7 +71,7 @@ class Makers:
         return found
 
 
-def piece_of(motion: Motion, most: float = PIECE) -> Motion:
+def piece_of(motion: Motion, most: float) -> Motion:
     """The beginning of a motion at the engine's frame rate.
 
     Args:
