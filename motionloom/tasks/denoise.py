@@ -188,9 +188,11 @@ class Denoiser:
         steps = self.schedule.spaced(options.steps, "noise" if options.method == "dpm" else "time")
         weights = dict.fromkeys(self.model.config.modalities, options.guidance) | dict(options.weights)
         guidance = Guidance(weights, span=(options.guided_from, 1.0))
+        # What weighs nothing is not followed where there is no guidance either.
+        told = {name: one for name, one in self._conditions(job, fps, edges).items() if weights[name]}
         seeds = [job.seed, *(item_seed(job.seed, 1 + number) for number in range(count - 1))]
         scores = sample(
-            self.model, self.schedule, clips, self._conditions(job, fps, edges), seeds, steps, options.method, guidance,
+            self.model, self.schedule, clips, told, seeds, steps, options.method, guidance,
             known, temperature=options.temperature, mend=mend if options.agreeing else None,
         )  # fmt: skip
         scores = _joined(scores, lengths)

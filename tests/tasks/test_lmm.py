@@ -94,7 +94,9 @@ def test_music_is_heard_where_it_sounds(engine):
     first, other = (engine.generate(seconds=1.0, seed=1, music=sound)[0] for sound in (CLICKS, late))
     assert not same(first, free)
     assert not same(first, other)
-    assert same(free, engine.generate(seconds=1.0, seed=1, music=CLICKS, weights={"music": 0.0}, guidance=0.0)[0])
+    without = {"weights": {"music": 0.0}, "in_time": False}
+    assert same(free, engine.generate(seconds=1.0, seed=1, music=CLICKS, **without)[0])
+    assert same(free, engine.generate(seconds=1.0, seed=1, music=CLICKS, guidance=0.0, in_time=False)[0])
 
 
 def test_sound_begins_where_the_answer_begins_also_when_the_start_is_kept(engine):
