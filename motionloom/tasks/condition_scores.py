@@ -21,10 +21,10 @@ from torch import Tensor
 from motionloom.conditions.audio import Sound
 from motionloom.conditions.cameras import synthetic_keypoints
 from motionloom.conditions.keypoints import Keypoints, keypoint_features
-from motionloom.data.accompaniment import BEAT_FPS, accompany
+from motionloom.data.accompaniment import accompany, kinematic_beats
 from motionloom.data.spoken import speak, strokes
 from motionloom.errors import DataError, RequestError
-from motionloom.metrics.dance import beat_alignment, motion_beats
+from motionloom.metrics.dance import beat_alignment
 from motionloom.metrics.physics import physics
 from motionloom.metrics.pose import joint_error, procrustes_error, root_aligned_error
 from motionloom.motion import rotations as rot
@@ -275,7 +275,7 @@ def gestures(engine: Verbs, clips: Sequence[Motion], seed: int = 0, seeds: int =
 
 def kinematic(motion: Motion) -> Float[Tensor, " K"]:
     """When a motion comes to rest [s]."""
-    return motion_beats(motion.at_fps(BEAT_FPS).positions).double() / BEAT_FPS
+    return kinematic_beats(motion)[0]
 
 
 def _in_time(

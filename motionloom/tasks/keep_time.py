@@ -8,13 +8,15 @@ synthesis based on motion-beat analysis" (SIGGRAPH 2003), section 5.
 """
 
 import math
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from motionloom.conditions.beats import beats
-from motionloom.metrics.dance import motion_beats
+from motionloom.data.accompaniment import kinematic_beats
 from motionloom.motion.blend import resample_smoothly
 from motionloom.motion.motion import Motion
 from motionloom.tasks.request import Request
@@ -23,69 +25,97 @@ FASTEST = 1.4
 """Between two beats a motion is played at most so many times faster or slower."""
 _EDGE = 2.0
 """The same before the first and behind the last rest that meets a beat: beginning and end stay where they are."""
-_FPS = 60.0
+_FAR = 1.0
+"""A rest is moved by no more than this [s]."""
+_EASE = 0.25
+"""Music that begins or ends within a motion is not followed so near its ends [s]."""
 _EFFORT = 2.0
 """What a second costs that is played e times as fast; a rest on a beat is worth 1."""
-_BACK = 6
-"""A beat without a rest, or a rest without a beat, is passed over so often at most between two that meet."""
+_BACK = 16
+"""So many rests are passed over at most between two that meet a beat."""
 
 
-def heard(request: Request) -> Float[Tensor, " K"]:
-    """Beats of all the music of a request on its timeline [s]."""
-    found, at = [torch.zeros(0, dtype=torch.float64)], 0.0
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """Music on a timeline.
+
+    Attributes:
+        start: When it begins [s].
+        stop: When it ends [s]; infinity for the end of the motion.
+        beats: When it beats [s], rising.
+    """
+
+    start: float
+    stop: float
+    beats: Float[Tensor, " K"]
+
+
+def heard(request: Request) -> list[Stretch]:
+    """The music of a request on its timeline; what lies between is not warped."""
+    found, at = [], 0.0
     for segment in request.segments:
         length = math.inf if segment.seconds is None else segment.seconds
         if segment.music is not None:
-            times = beats(segment.music.samples, segment.music.rate)
-            found.append(at + times[times < length])
+            found.append(Stretch(at, at + length, at + beats(segment.music.samples, segment.music.rate)))
         at += length
-    return torch.cat(found)
+    return found
 
 
-def keep_time(motion: Motion, music: Float[Tensor, " K"]) -> tuple[Motion, int]:
+def keep_time(motion: Motion, music: list[Stretch]) -> tuple[Motion, int]:
     """The motion with its rests on beats, as long as before, and how many met.
 
     Args:
-        motion: At least four frames of it at 60 fps.
-        music: Times of the beats [s], rising.
+        motion: The motion.
+        music: One behind the other.
 
     Returns:
         The motion itself and 0, where it never rests or there is no beat that a rest can reach.
     """
-    dense = motion.at_fps(_FPS).positions
-    if len(dense) < 4:
-        return motion, 0
     last = (len(motion) - 1) / motion.fps
-    rests = motion_beats(dense).double() / _FPS
-    met = match(rests[rests < last], music[(music > 0) & (music < last)], last)
+    rests = kinematic_beats(motion)[0]
+    points, met = [(0.0, 0.0)], 0
+    for stretch in music:
+        start, stop = stretch.start, min(stretch.stop, last)
+        # Where there is motion without music beside it, speeds go over into its own.
+        first, final = start + _EASE * (start > 0), stop - _EASE * (stop < last)
+        if first >= final:
+            continue
+        inner = [times[(times > first) & (times < final)] for times in (rests, stretch.beats)]
+        pairs = match(inner[0], inner[1], first, final)
+        met += len(pairs)
+        points += [(start, start), (first, first), *pairs, (final, final), (stop, stop)]
     if not met:
         return motion, 0
-    there, here = (torch.tensor([0.0, *side, last], dtype=torch.float64) for side in zip(*met, strict=True))
+    points = sorted({*points, (last, last)})
+    there, here = torch.tensor(points, dtype=torch.float64).T.contiguous()
     times = warp(torch.arange(len(motion), dtype=torch.float64) / motion.fps, there, here).clamp(0, last)
     made = resample_smoothly(motion, times, motion.fps)
     nearest = (times * motion.fps).round().long()
-    return made.with_(valid=None if motion.valid is None else motion.valid[nearest]), len(met)
+    return made.with_(valid=None if motion.valid is None else motion.valid[nearest]), met
 
 
-def match(rests: Float[Tensor, " R"], music: Float[Tensor, " K"], end: float) -> list[tuple[float, float]]:
-    """Pairs (beat, rest) that meet, in order; beginning and end stay where they are.
+def match(
+    rests: Float[Tensor, " R"], music: Float[Tensor, " K"], start: float, stop: float
+) -> list[tuple[float, float]]:
+    """Pairs (beat, rest) that meet, in order; start and stop stay where they are.
 
     Args:
-        rests: When the motion rests [s], rising, within 0 to end.
-        music: When the music beats [s], rising, within 0 to end.
-        end: Of both [s].
+        rests: When the motion rests [s], rising, between start and stop.
+        music: When the music beats [s], rising, between them too.
+        start: Of both [s].
+        stop: Of both [s].
     """
-    moves, plays = [0.0, *rests.tolist(), end], [0.0, *music.tolist(), end]
-    # Worth of the best chain that ends with a pair, and the pair before it.
-    best: dict[tuple[int, int], tuple[float, tuple[int, int] | None]] = {(0, 0): (0.0, None)}
+    moves, plays = [start, *rests.tolist(), stop], [start, *music.tolist(), stop]
     final = (len(moves) - 1, len(plays) - 1)
+    # Worth of the best chain that ends with a pair, and the pair before it; and the beats that each rest has reached.
+    best: dict[tuple[int, int], tuple[float, tuple[int, int] | None]] = {(0, 0): (0.0, None)}
+    reached: list[list[int]] = [[0]]
     for i in range(1, len(moves)):
-        for j in range(1, len(plays)):
-            if (i == final[0]) != (j == final[1]):
-                continue
-            for before in ((a, b) for a in range(max(0, i - _BACK), i) for b in range(max(0, j - _BACK), j)):
-                if before not in best:
-                    continue
+        near = range(max(1, bisect_left(plays, moves[i] - _FAR)), min(final[1], bisect_right(plays, moves[i] + _FAR)))
+        reached.append([])
+        for j in (final[1],) if i == final[0] else near:
+            earlier = range(i) if i == final[0] else (0, *range(max(1, i - _BACK), i))
+            for before in ((a, b) for a in earlier for b in reached[a] if b < j):
                 lasts = plays[j] - plays[before[1]]
                 speed = math.log((moves[i] - moves[before[0]]) / lasts)
                 if abs(speed) > math.log(_EDGE if before == (0, 0) or i == final[0] else FASTEST):
@@ -93,6 +123,8 @@ def match(rests: Float[Tensor, " R"], music: Float[Tensor, " K"], end: float) ->
                 worth = best[before][0] + 1 - _EFFORT * lasts * speed**2
                 if (i, j) not in best or worth > best[(i, j)][0]:
                     best[(i, j)] = worth, before
+            if (i, j) in best:
+                reached[i].append(j)
     found = []
     pair = best.get(final, (0.0, None))[1]
     while pair is not None and pair != (0, 0):
@@ -102,7 +134,7 @@ def match(rests: Float[Tensor, " R"], music: Float[Tensor, " K"], end: float) ->
 
 
 def warp(times: Float[Tensor, " T"], there: Float[Tensor, " P"], here: Float[Tensor, " P"]) -> Float[Tensor, " T"]:
-    """A smooth rising curve through points: monotone cubics (Fritsch and Carlson, 1980).
+    """A smooth rising curve through points: cubics, slopes of weighted harmonic means (Fritsch and Butland, 1984).
 
     Args:
         times: Where it is read.

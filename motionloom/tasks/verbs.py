@@ -79,8 +79,8 @@ class Verbs(ABC):
             music: What is danced to, from its first sample on; see ``conditions.audio.load_audio``.
             speech: What is said.
             keypoints: What a video shows of the person; see ``conditions.keypoints.load_keypoints``.
-            in_time: With music: whether the motion is played up to 1.4 times faster or slower, so that it rests on the
-                music's beats (``tasks/keep_time.py``).
+            in_time: With music: whether the motion is played up to 1.4 times faster or slower between beats, twice at
+                its ends, so that it rests on the music's beats (``tasks/keep_time.py``).
             **options: Those of the engine.
 
         Raises:

@@ -11,7 +11,7 @@ from motionloom.metrics.dance import beat_alignment, motion_beats
 from motionloom.motion import rotations as rot
 from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import CANONICAL
-from motionloom.tasks.keep_time import FASTEST, heard, keep_time, match, warp
+from motionloom.tasks.keep_time import FASTEST, Stretch, heard, keep_time, match, warp
 from motionloom.tasks.m3gpt import M3GPT
 from motionloom.tasks.request import Request, Segment
 
@@ -31,13 +31,17 @@ def times(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
+def all_of(music: torch.Tensor) -> list[Stretch]:
+    return [Stretch(0.0, math.inf, music)]
+
+
 def test_rests_go_to_near_beats():
-    assert match(times(0.9, 2.1), times(1.0, 2.0), 3.0) == [(1.0, 0.9), (2.0, 2.1)]
+    assert match(times(0.9, 2.1), times(1.0, 2.0), 0.0, 3.0) == [(1.0, 0.9), (2.0, 2.1)]
     # Three beats near one rest: the nearest one.
-    assert match(times(1.0), times(0.8, 1.05, 1.3), 2.0) == [(1.05, 1.0)]
+    assert match(times(1.0), times(0.8, 1.05, 1.3), 0.0, 2.0) == [(1.05, 1.0)]
     # Too far for the speeds that are allowed: three times as slow, then three times as fast.
-    assert match(times(0.5), times(1.5), 2.0) == []
-    assert match(times(), times(1.0), 2.0) == match(times(1.0), times(), 2.0) == []
+    assert match(times(0.5), times(1.5), 0.0, 2.0) == []
+    assert match(times(), times(1.0), 0.0, 2.0) == match(times(1.0), times(), 0.0, 2.0) == []
 
 
 def test_a_curve_through_points_rises_and_keeps_its_speeds_in_bounds():
@@ -59,7 +63,7 @@ def test_a_swing_keeps_the_time_of_another_tempo(fps):
     def aligned(made: Motion) -> float:
         return beat_alignment((60 * music).round().long(), motion_beats(made.at_fps(60.0).positions), "bailando")
 
-    made, count = keep_time(motion, music)
+    made, count = keep_time(motion, all_of(music))
     assert count >= 7
     assert aligned(motion) < 0.6
     assert aligned(made) > 0.85
@@ -77,20 +81,43 @@ def test_a_swing_keeps_the_time_of_another_tempo(fps):
 
 def test_without_rests_or_beats_nothing_changes():
     motion = swinging(2.0, 0.8)
-    assert keep_time(motion, times()) == (motion, 0)
+    assert keep_time(motion, []) == keep_time(motion, all_of(times())) == (motion, 0)
     still = motion.with_(rotations=motion.rotations[:1].repeat(len(motion), 1, 1))
-    assert keep_time(still, times(0.5, 1.0)) == (still, 0)
-    assert keep_time(make.motion(2), times(0.01))[1] == 0
+    assert keep_time(still, all_of(times(0.5, 1.0))) == (still, 0)
+    assert keep_time(make.motion(2), all_of(times(0.01)))[1] == 0
 
 
 def test_beats_of_a_request_lie_on_its_timeline():
     music = clicks(4.0, 120)
     request = Request((Segment("walks", 2.0), Segment("dances", 3.0, music=music)))
-    found = heard(request)
-    assert 4 <= len(found) <= 7
-    assert float(found.min()) >= 2.0
-    assert float(found.max()) < 5.0
-    assert float((found.diff() - 0.5).abs().max()) < 0.05
+    (found,) = heard(request)
+    assert (found.start, found.stop) == (2.0, 5.0)
+    assert float(found.beats.min()) >= 2.0
+    assert float((found.beats.diff() - 0.5).abs().max()) < 0.05
+
+
+def test_what_has_no_music_keeps_its_time():
+    """Music from the second to the fourth second of six: what lies before and behind it stays, frame by frame."""
+    motion = swinging(6.0, 1.3)
+    made, count = keep_time(motion, [Stretch(2.0, 4.0, torch.arange(0.05, 9.0, 0.5, dtype=torch.float64))])
+    assert count >= 1
+    gap = (made.rotations - motion.rotations).abs().amax((1, 2))
+    assert float(gap[:119].max()) < 1e-3
+    assert float(gap[242:].max()) < 1e-3
+    assert float(gap[125:235].max()) > 0.02
+
+
+def test_a_dance_that_stands_still_for_long_keeps_time_before_and_after():
+    rests = torch.tensor([0.55, 1.05, 1.45, 9.1, 9.6, 10.0], dtype=torch.float64)
+    music = torch.arange(0.5, 11.0, 0.5, dtype=torch.float64)
+    assert [beat for beat, _ in match(rests, music, 0.0, 11.0)] == [0.5, 1.0, 1.5, 9.0, 9.5, 10.0]
+
+
+def test_ten_minutes_are_matched_soon():
+    """Only beats within a second of a rest are looked at: a thousand of each are no million of pairs."""
+    music = torch.arange(0.3, 600.0, 0.5, dtype=torch.float64)
+    rests = music[::1] + 0.1 * torch.sin(torch.arange(len(music)))
+    assert len(match(rests, music, 0.0, 600.0)) == len(music)
 
 
 def test_an_engine_keeps_time_unless_told_not_to(tmp_path):
