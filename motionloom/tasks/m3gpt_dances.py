@@ -4,6 +4,7 @@ Real dances are rare in the stores at hand, so to keep the beats of music is mea
 made to them, and only what sentences say of dances on real dances, those of the validation split among them.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,8 +24,9 @@ from motionloom.metrics.dance import dance_scores
 from motionloom.metrics.language import caption_scores
 from motionloom.metrics.seams import seam_jerk
 from motionloom.motion.motion import Motion
-from motionloom.tasks.m3gpt import M3GPT, MUSIC_PIECE
+from motionloom.tasks.m3gpt import M3GPT, MUSIC_PIECE, marks
 from motionloom.tasks.m3gpt_scores import Makers, Rows, aligned, covered, kinetic, piece_of, shifted
+from motionloom.tasks.m3gpt_words import CANDIDATES
 from motionloom.tasks.m3gpt_writing import FPS
 from motionloom.tasks.match import Scorer
 from motionloom.tasks.request import Request, Segment
@@ -36,8 +38,6 @@ _SENTENCES = 5
 _LONG = (12.0, 30.0)
 """How long a long dance is [s]."""
 _HELD_OUT = ("val", "test")
-_CANDIDATES = 4
-"""Pieces of music that are written of which one is kept, as ``compose`` does."""
 
 
 class DanceMeasures:
@@ -117,7 +117,7 @@ class DanceMeasures:
         motions = [motion for motion, _, _ in self.pairs]
         true = [beats(music.sound.samples, music.sound.rate) for _, music, _ in self.pairs]
         rows = {}
-        chosen, first = (self._composed(motions, candidates) for candidates in (_CANDIDATES, 1))
+        chosen, first = (self._composed(motions, candidates) for candidates in (CANDIDATES, 1))
         for name, found in (("real", true), ("engine", chosen), ("engine, first piece", first)):
             rows[name] = {**aligned(motions, found), **covered(true, found, motions)}
             other = shifted(found)
@@ -214,22 +214,24 @@ class DanceMeasures:
             Request((Segment("", motion.seconds, music=each.sound),), FPS, seed=self.makers.seed(index))
             for index, (motion, each) in enumerate(zip(real, music, strict=True))
         ]
-        made, times = self.makers.run(requests, {"music", "unconditioned", "segments"}), [each.beats for each in music]
+        needs, times = {"music", "unconditioned", "segments"}, [each.beats for each in music]
+        made = self.makers.run(requests, needs)
+        plain = self.makers.run([replace(one, in_time=False) for one in requests], needs)
         rows: Rows = {}
         for name, some in {"real": real, **made}.items():
             rows[name] = aligned(some, times)
             rows[f"{name}, shuffled music"] = aligned(some, shifted(times))
-            ends = [_cut_at(motion.seconds) for motion in some]
-            jerks = [seam_jerk(m.positions, m.fps, at).ratio for m, at in zip(some, ends, strict=True) if at]
+            # Played faster and slower, seams would lie elsewhere.
+            jerks = [seam_jerk(m.positions, m.fps, self._seams(m)).ratio for m in plain.get(name, some)]
             rows[name]["jerk at the seams / 95th percentile"] = float(np.mean(jerks))
         return len(real), rows
+
+    def _seams(self, motion: Motion) -> list[int]:
+        """Frames at which the engine's pieces of a dance meet."""
+        speaker = self.engine.speaker
+        codes = math.ceil(motion.seconds * speaker.rate - 1e-6)
+        return [speaker.motion.frames_per_token * code for code in marks(0, codes, MUSIC_PIECE * speaker.rate)[1:-1]]
 
 
 def _apart(a: Tensor, b: Tensor) -> float:
     return float((a - b).norm(dim=1).mean())
-
-
-def _cut_at(seconds: float) -> list[int]:
-    """Frames at which the engine's pieces meet."""
-    count = int(np.ceil(seconds / MUSIC_PIECE - 1e-6))
-    return [round(seconds * FPS * step / count) for step in range(1, count)]

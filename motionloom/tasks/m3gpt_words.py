@@ -11,9 +11,9 @@ from torch import Tensor
 from motionloom.conditions.audio import RATE, Sound
 from motionloom.conditions.beats import beats
 from motionloom.conditions.text import MiniLM, check_text
-from motionloom.data.accompaniment import BEAT_FPS
+from motionloom.data.accompaniment import BEAT_FPS, kinematic_beats
 from motionloom.errors import RequestError
-from motionloom.metrics.dance import beat_alignment, motion_beats
+from motionloom.metrics.dance import beat_alignment
 from motionloom.models.motion_vocabulary import Part
 from motionloom.motion.motion import Motion
 from motionloom.tasks.instructions import TASKS
@@ -24,6 +24,8 @@ from motionloom.tasks.tokens import item_seed
 CAPTION = 48
 """Pieces of text of the longest caption."""
 MAX_CAPTIONS = 16
+CANDIDATES = 4
+"""Pieces of music that are written, of which one is kept."""
 MAX_CANDIDATES = 16
 SPAN = 5.0
 """Motion that a prompt for music holds [s]: the crops of the paper."""
@@ -109,7 +111,7 @@ def music_to_text(speaker: Speaker, sound: Sound, count: int = 3, seed: int = 0)
 
 
 def compose(
-    speaker: Speaker, motion: Motion, seed: int = 0, options: WriteOptions | None = None, candidates: int = 4
+    speaker: Speaker, motion: Motion, seed: int = 0, options: WriteOptions | None = None, candidates: int = CANDIDATES
 ) -> Sound:
     """Music for a motion, exactly as long, at 22,050 Hz.
 
@@ -152,17 +154,16 @@ def compose(
         said = speaker.say(asks, "music", options.temperature, options.top_p)
         music = [torch.cat((piece, made)) for piece, (made, _) in zip(music, said, strict=True)]
     sounds = [speaker.play(piece, samples) for piece in music]
-    return sounds[0] if candidates == 1 else max(sounds, key=lambda sound: fit(sound, motion))
+    if candidates == 1:
+        return sounds[0]
+    rests = kinematic_beats(motion)[0]
+    return max(sounds, key=lambda sound: fit(sound, rests))
 
 
-def fit(sound: Sound, motion: Motion) -> float:
-    """How near the beats of music are to a motion's moments of rest, 0..1; 0 where there are no beats, or no rests."""
-    dense = motion.at_fps(BEAT_FPS).positions
-    heard = (beats(sound.samples, sound.rate) * BEAT_FPS).round().long()
-    heard = heard[heard < len(dense)]
-    if len(heard) == 0 or len(dense) < SHORTEST:
-        return 0.0
-    return beat_alignment(heard, motion_beats(dense), "bailando")
+def fit(sound: Sound, rests: Float[Tensor, " K"]) -> float:
+    """How near the beats of music are to a motion's moments of rest [s], 0..1; 0 where one of them has none."""
+    heard, still = ((times * BEAT_FPS).round().long() for times in (beats(sound.samples, sound.rate), rests))
+    return 0.0 if len(heard) == 0 else beat_alignment(heard, still, "bailando")
 
 
 def ask(speaker: Speaker, encoder: MiniLM, motion: Motion, question: str, seed: int = 0) -> Answer:
