@@ -25,7 +25,7 @@ from motionloom.errors import TrainingError
 from motionloom.models.checkpoint import load_checkpoint, save_checkpoint
 from motionloom.models.joint_optimisation import WEIGHT, motion_error, motion_logits, search_again
 from motionloom.models.motion_llm import MotionLM, MotionLMConfig
-from motionloom.models.motion_vocabulary import pad_sequences
+from motionloom.models.motion_vocabulary import Vocabulary, pad_sequences
 from motionloom.models.tokenizer import MotionTokenizer
 from motionloom.tasks.instructions import TASKS
 from motionloom.tasks.ledger import card, ledger, licence
@@ -72,6 +72,9 @@ class LanguageData:
     """Longest motion with music [codes]."""
     least_music: int = 10
     """Shortest motion with music [codes]."""
+    corrupted: float = 0.0
+    """Share of the motion and music codes before the one to learn that are exchanged for any others (T2M-GPT, arXiv
+    2301.06052, section 3.3): its own mistakes then take it less far, and prompts count more."""
     joint: str = "none"
     """``none``, ``soft``, ``search`` or ``both``."""
     search_every: int = 100
@@ -92,6 +95,8 @@ class LanguageData:
             raise TrainingError(f"joint is {self.joint!r}; known: {', '.join(get_args(Joint))}")
         if not self.temperature > 0 or self.search_every < 1 or self.search_most < 1:
             raise TrainingError("temperature must be above 0, search_every and search_most at least 1")
+        if not 0 <= self.corrupted < 1:
+            raise TrainingError(f"corrupted is {self.corrupted}; it must be at least 0 and below 1")
         for name, weight in self.weights.items():
             if name not in TASKS or not TASKS[name].train or not weight > 0:
                 raise TrainingError(f"tasks: {name}={weight:g} cannot be trained; name a task and a weight above 0")
@@ -232,7 +237,7 @@ class LanguageTask:
         likelihood, error, spoken = [], [], 0
         for rows in np.array_split(order, min(_PARTS, len(order))):
             part = [batch[row] for row in rows]
-            losses, apart = self._part(model, part)
+            losses, apart = self._part(model, part, rng)
             likelihood.append(losses.sum())
             if apart is not None:
                 count = sum(example.count > 0 for example in part)
@@ -247,9 +252,11 @@ class LanguageTask:
             loss = loss + self.weights.motion * terms["motion"]
         return {"loss": loss, **terms}
 
-    def _part(self, model: Networks, part: list[Example]) -> tuple[Float[Tensor, "B"], Tensor | None]:
+    def _part(
+        self, model: Networks, part: list[Example], rng: np.random.Generator
+    ) -> tuple[Float[Tensor, "B"], Tensor | None]:
         """Negative log-likelihood of each answer, a mean over its tokens, and the error of the motions among them."""
-        logits, answer, valid = _read(model.language, part)
+        logits, answer, valid = _read(model.language, part, self.data.corrupted, rng)
         device = logits.device
         apart = F.cross_entropy(logits.flatten(0, 1).float(), answer.flatten(), reduction="none").view(answer.shape)
         losses = apart.masked_fill(~valid, 0.0).sum(1) / valid.sum(1)
@@ -357,13 +364,26 @@ class LanguageTask:
 
 
 def _read(
-    model: MotionLM, examples: list[Example]
+    model: MotionLM, examples: list[Example], corrupted: float = 0.0, rng: np.random.Generator | None = None
 ) -> tuple[Float[Tensor, "B N V"], Int[Tensor, "B N"], Bool[Tensor, "B N"]]:
     """Logits of the answers of a batch, the answers, and which of their tokens exist."""
     device, pad = next(model.parameters()).device, model.vocabulary.pad
     source, source_valid = pad_sequences([one.source for one in examples], pad)
-    answer, valid = (rows.to(device) for rows in pad_sequences([one.answer for one in examples], pad))
-    return model(source.to(device), source_valid.to(device), answer, valid), answer, valid
+    answer, valid = pad_sequences([one.answer for one in examples], pad)
+    seen = answer if rng is None else corrupt(answer, model.vocabulary, corrupted, rng)
+    logits = model(*(rows.to(device) for rows in (source, source_valid, seen, valid)))
+    return logits, answer.to(device), valid.to(device)
+
+
+def corrupt(
+    answer: Int[Tensor, "B N"], vocabulary: Vocabulary, share: float, rng: np.random.Generator
+) -> Int[Tensor, "B N"]:
+    """Answers with a share of their motion and music codes exchanged for any of the same kind; texts stay."""
+    seen = answer.clone()
+    for codes in (vocabulary.codes("motion"), vocabulary.codes("music")):
+        hit = (answer >= codes.start) & (answer < codes.stop) & torch.from_numpy(rng.random(answer.shape) < share)
+        seen[hit] = torch.from_numpy(rng.integers(codes.start, codes.stop, int(hit.sum())))
+    return seen
 
 
 def _motions(corpus: Corpus, examples: list[Example], longest: int) -> Float[Tensor, "B T D"]:

@@ -12,14 +12,14 @@ from motionloom.errors import TrainingError
 from motionloom.models.checkpoint import load_checkpoint, save_checkpoint
 from motionloom.models.joint_optimisation import search_again
 from motionloom.models.motion_llm import MotionLM
-from motionloom.models.motion_vocabulary import middle, prefix
+from motionloom.models.motion_vocabulary import Vocabulary, middle, prefix
 from motionloom.models.music_tokenizer import MusicTokenizer, MusicTokenizerConfig
 from motionloom.models.tokenizer import MotionTokenizer, TokenizerConfig
 from motionloom.tasks.instructions import TASKS
 from motionloom.tasks.llm_data import Corpus, Examples, Item, Lengths, caption_pieces
 from motionloom.tasks.recipes import Recipe, TrainConfig, from_table, load_recipe
 from motionloom.tasks.train import Step, kinds, train
-from motionloom.tasks.train_llm import LanguageData, LanguageTask, Networks
+from motionloom.tasks.train_llm import LanguageData, LanguageTask, Networks, corrupt
 
 OPTIONS = TrainConfig(
     steps=8, batch=8, lr=3e-3, warmup=2, precision="fp32", log_every=1, eval_every=8, save_every=4, ema=0.5
@@ -219,6 +219,55 @@ def test_searched_targets_are_nearer_and_become_the_answers(store, tokenizers):
         assert one.first + len(one.codes) <= other.first
 
 
+def test_corruption_exchanges_a_share_of_the_codes_and_nothing_else():
+    words = Vocabulary(20, 16, 24)
+    rows = torch.cat((words.wrap(torch.arange(16), "motion"), words.wrap(torch.arange(24), "music"), torch.arange(20)))
+    rows = rows.repeat(200, 1)
+    assert torch.equal(corrupt(rows, words, 0.0, np.random.default_rng(0)), rows)
+    seen = corrupt(rows, words, 0.5, np.random.default_rng(0))
+    changed = seen != rows
+    elsewhere = torch.ones_like(changed)
+    for codes in (words.codes("motion"), words.codes("music")):
+        inside = (rows >= codes.start) & (rows < codes.stop)
+        elsewhere &= ~inside
+        # Some are exchanged for themselves.
+        assert float(changed[inside].float().mean()) == pytest.approx(0.5 * (1 - 1 / len(codes)), abs=0.03)
+        assert set(seen[inside].tolist()) == set(codes)
+    assert not changed[elsewhere].any()
+
+
+def test_corrupted_answers_are_still_what_is_learned(store, tokenizers, monkeypatch):
+    """What is seen changes, the example does not; what is held out is seen as it is."""
+    task = kinds()["llm"](recipe(tokenizers, tasks=["text-to-motion=1"], corrupted=0.5), store.path)
+    assert isinstance(task, LanguageTask)
+    seen, targets = [], []
+    forward = MotionLM.forward
+
+    def noting(model, source, valid, answer, answer_valid):
+        seen.append(answer)
+        return forward(model, source, valid, answer, answer_valid)
+
+    part = LanguageTask._part
+
+    def also(self, model, examples, rng):
+        targets.extend(examples)
+        return part(self, model, examples, rng)
+
+    monkeypatch.setattr(MotionLM, "forward", noting)
+    monkeypatch.setattr(LanguageTask, "_part", also)
+    task.loss(task.model, Step(0, 1, 0, 1, 6))
+    shown = [row for rows in seen for row in rows]
+    assert len(shown) == len(targets) == 6
+    assert any(not torch.equal(row[: len(one.answer)], one.answer) for row, one in zip(shown, targets, strict=True))
+    seen.clear()
+    task.evaluate(task.model)
+    first = [row.tolist() for rows in seen for row in rows]
+    seen.clear()
+    monkeypatch.setattr(task, "data", dataclasses.replace(task.data, corrupted=0.0))
+    task.evaluate(task.model)
+    assert first == [row.tolist() for rows in seen for row in rows]
+
+
 def test_wrong_recipes_are_refused(store, tokenizers):
     wrongs: list[tuple[dict[str, Any], str]] = [
         ({"wording": "test"}, "train with 'plain' or 'train'"),
@@ -226,6 +275,7 @@ def test_wrong_recipes_are_refused(store, tokenizers):
         ({"tasks": ("music-text-to-dance=1",)}, "music-text-to-dance=1 cannot be trained"),
         ({"tasks": ("text-to-motion",)}, "write them as"),
         ({"temperature": 0.0}, "temperature must be above 0"),
+        ({"corrupted": 1.0}, r"corrupted is 1\.0; it must be at least 0 and below 1"),
     ]
     for wrong, message in wrongs:
         with pytest.raises(TrainingError, match=message):
