@@ -63,6 +63,8 @@ class Writer:
         seeds: Sequence[int] | None = None,
         temperature: float = 0.0,
         top_p: float = 1.0,
+        without: Sequence[Int[Tensor, "_"]] | None = None,
+        guidance: float = 1.0,
     ) -> Answers:
         """Answer prompts. An item's answer depends neither on the batch nor on its place there.
 
@@ -74,13 +76,20 @@ class Writer:
             seeds: One per item; needed above temperature 0.
             temperature: Of the logits; 0 takes the most probable token.
             top_p: Choose among the most probable tokens that together have this probability.
+            without: For each prompt the same without what is to be followed; needed with a guidance other than 1.
+            guidance: Scale s of classifier-free guidance, u + s * (c - u) (arXiv 2207.12598); 1 is without, and half
+                the work.
 
         Raises:
             RequestError: The request is impossible, or longer than the model reads.
         """
         count, vocabulary = len(sources), self.model.vocabulary
         low, high = _bounds(least, count), _bounds(most, count)
-        self._check(sources, low, high, seeds, temperature, top_p)
+        beside = [] if guidance == 1 else list(without or [])
+        if guidance != 1 and len(beside) != count:
+            raise RequestError(f"guidance {guidance} for {count} prompts with {len(beside)} without what is followed")
+        sources = [*sources, *beside]
+        self._check(sources, count, low, high, seeds, temperature, top_p)
         codes = vocabulary.codes(modality)
         rows = codes if modality == "text" else range(codes.start, vocabulary.stop(modality) + 1)
         end = vocabulary.stop(modality) - rows.start
@@ -92,6 +101,7 @@ class Writer:
         streams = None if seeds is None or temperature == 0 else [torch.Generator().manual_seed(seed) for seed in seeds]
         begin = [] if modality == "text" else [vocabulary.start(modality)]
         reader = self._reader(sources, begin, rows, int(high.max()))
+        reader = _Guided(reader, guidance) if beside else reader
         logits, told = reader.first, torch.zeros(count, int(high.max()), dtype=torch.long)
         lengths, score, choices = torch.zeros(count).long(), torch.zeros(count), torch.zeros(count).long()
         open_, full = torch.ones(count, dtype=torch.bool), torch.zeros(count, dtype=torch.bool)
@@ -121,13 +131,13 @@ class Writer:
         return _EncoderDecoder(self.decoder, state, [self.model.vocabulary.pad, *begin], len(sources))
 
     def _check(
-        self, sources: Sequence[Tensor], low: Tensor, high: Tensor, seeds: Sequence[int] | None,
+        self, sources: Sequence[Tensor], count: int, low: Tensor, high: Tensor, seeds: Sequence[int] | None,
         temperature: float, top_p: float,
     ) -> None:  # fmt: skip
         limit = self.model.config.max_tokens
         if not sources or bool((low < 1).any()) or bool((low > high).any()):
             raise RequestError(
-                f"{len(sources)} prompts for answers of {low.tolist()[:4]} to {high.tolist()[:4]} tokens; at least one"
+                f"{count} prompts for answers of {low.tolist()[:4]} to {high.tolist()[:4]} tokens; at least one"
                 " prompt, and 1 <= least <= most, are needed"
             )
         # A start, an end and the end of the sequence belong to an answer.
@@ -138,9 +148,9 @@ class Writer:
             raise RequestError("a prompt is empty; make it with sequence()")
         if not (math.isfinite(temperature) and temperature >= 0 and 0 < top_p <= 1):
             raise RequestError(f"temperature {temperature} must be at least 0, top_p {top_p} above 0 and at most 1")
-        if temperature > 0 and (seeds is None or len(seeds) != len(sources)):
+        if temperature > 0 and (seeds is None or len(seeds) != count):
             given = "no" if seeds is None else len(seeds)
-            raise RequestError(f"{given} seeds were given for {len(sources)} items: give one each, or temperature 0")
+            raise RequestError(f"{given} seeds were given for {count} items: give one each, or temperature 0")
 
 
 class _Reader:
@@ -161,6 +171,21 @@ class _EncoderDecoder(_Reader):
 
     def read(self, rows: Int[Tensor, "B"]) -> Float[Tensor, "B R"]:
         return self.decoder.step(rows, self.state)
+
+
+class _Guided(_Reader):
+    """Reads every answer twice, behind its prompt and behind the one without, and moves their logits apart."""
+
+    def __init__(self, both: _Reader, guidance: float) -> None:
+        self.both, self.guidance = both, guidance
+        self.first = self._mix(both.first)
+
+    def read(self, rows: Int[Tensor, "B"]) -> Float[Tensor, "B R"]:
+        return self._mix(self.both.read(rows.repeat(2)))
+
+    def _mix(self, logits: Float[Tensor, "B2 R"]) -> Float[Tensor, "B R"]:
+        given, free = logits.chunk(2)
+        return free + self.guidance * (given - free)
 
 
 class _DecoderOnly(_Reader):

@@ -100,7 +100,9 @@ class M3GPT(Verbs):
         """Say in words what happens in a motion; see ``m3gpt_words.describe``."""
         return words.describe(self.speaker, self.speaker.read(motion, self.speaker.seconds), count, seed)
 
-    def compose(self, motion: Motion, seed: int = 0, options: WriteOptions | None = None, candidates: int = 4) -> Sound:
+    def compose(
+        self, motion: Motion, seed: int = 0, options: WriteOptions | None = None, candidates: int = words.CANDIDATES
+    ) -> Sound:
         """Write music for a motion, exactly as long; see ``m3gpt_words.compose``."""
         return words.compose(self.speaker, motion, seed, options or WriteOptions(), candidates)
 
@@ -138,7 +140,13 @@ class M3GPT(Verbs):
             todo = [draft for draft in drafts if not draft.done]
             if not todo:
                 break
-            said = self.speaker.say([draft.ask(self.speaker) for draft in todo], "motion", *options)
+            said = self.speaker.say(
+                [draft.ask(self.speaker) for draft in todo],
+                "motion",
+                options.temperature,
+                options.top_p,
+                options.guidance,
+            )
             for draft, (codes, _) in zip(todo, said, strict=True):
                 draft.take(codes)
         made = iter([self._motion(draft) for draft in drafts])
@@ -154,8 +162,8 @@ class M3GPT(Verbs):
 
     def _check(self, request: Request) -> None:
         self.refuse_unserved(request)
-        if request.steps is not None or request.guidance is not None:
-            raise RequestError(f"engine {self.name!r} writes code by code: it has neither steps nor guidance")
+        if request.steps is not None:
+            raise RequestError(f"engine {self.name!r} writes code by code: it has no steps")
 
     def _plan(self, request: Request) -> "_Plan":
         if request.known is not None:
@@ -187,8 +195,6 @@ class M3GPT(Verbs):
         last = math.ceil(end - _SLACK) if final else round(end)
         if last - first < SHORTEST:
             raise RequestError(f"{seconds:g} s asked for; at least {SHORTEST / rate:g} s are made")
-        count = max(1, math.ceil((last - first) / (longest * rate) - _SLACK))
-        marks = [first + round((last - first) * step / count) for step in range(count + 1)]
         speed = self.speaker.music.tokens_per_second / rate
         return [
             Piece(
@@ -196,7 +202,7 @@ class M3GPT(Verbs):
                 None if music is None else music[round((a - first) * speed) : max(1, round((b - first) * speed))],
                 b - a,
             )
-            for a, b in pairwise(marks)
+            for a, b in pairwise(marks(first, last, longest * rate))
         ]
 
     def _completion(self, request: Request) -> "_Plan":
@@ -292,11 +298,14 @@ class _Draft:
             begin = int((seen == MASKED).int().argmax())
             rest = len(seen) - begin
             also = prompt("text-to-motion", text=piece.text) if piece.text else []
-            return Ask([*prompt("in-between", motion=seen), *also], rest, rest, seed, seen[:begin])
+            bare = prompt("in-between", motion=seen)
+            return Ask([*bare, *also], rest, rest, seed, seen[:begin], bare)
         context = self.codes[-round(CONTEXT * speaker.rate) :]
         least, most = piece.codes or SHORTEST, piece.codes or round(PIECE * speaker.rate)
         parts, after = _conditions(piece, context)
-        return Ask(parts, most, least, seed, after)
+        # What its answer begins with, its answer without a condition begins with too.
+        bare = _conditions(Piece("", None, piece.codes), context[: len(context) - len(after)])[0]
+        return Ask(parts, most, least, seed, after, bare)
 
     def take(self, codes: Int[Tensor, " K"]) -> None:
         """Take over what was written."""
@@ -328,6 +337,18 @@ def _conditions(piece: Piece, context: Int[Tensor, " P"]) -> tuple[list[Part], I
     return (prompt("prediction", motion=context) if len(context) else prompt("any-motion")), nothing
 
 
+def marks(first: int, last: int, longest: float) -> list[int]:
+    """Codes at which a stretch is cut into pieces of like length, its ends among them.
+
+    Args:
+        first: Its first code.
+        last: The one behind its last.
+        longest: Codes of a piece at most.
+    """
+    count = max(1, math.ceil((last - first) / longest - _SLACK))
+    return [first + round((last - first) * step / count) for step in range(count + 1)]
+
+
 def _seconds(segment: Segment, number: int, count: int) -> float | None:
     """Length of a segment [s]: as asked for, or that of its music."""
     if segment.music is not None:
@@ -344,15 +365,16 @@ def _enough(music: float, seconds: float, what: str) -> None:
         raise RequestError(f"the music lasts {music:.3g} s, {what} {seconds:.3g} s: ask for less, or give more music")
 
 
-def _sampling(request: Request) -> tuple[float, float]:
-    """Temperature and top-p of a request."""
+def _sampling(request: Request) -> WriteOptions:
+    """How the codes of a request are drawn."""
     known = {"temperature", "top_p"}
     unknown = sorted(set(request.options) - known)
     if unknown:
         raise RequestError(f"unknown options {', '.join(unknown)}; known are {', '.join(sorted(known))}")
     values = {name: float(value) for name, value in request.options.items() if value is not None}
-    options = WriteOptions(**values)
-    return options.temperature, options.top_p
+    if request.guidance is not None:
+        values["guidance"] = request.guidance
+    return WriteOptions(**values)
 
 
 def is_m3gpt(folder: Path) -> bool:

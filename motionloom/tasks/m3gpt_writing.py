@@ -55,6 +55,8 @@ class WriteOptions:
     """Of the token probabilities; 0 takes the most probable one each time."""
     top_p: float = 0.95
     """Draw among the most probable tokens that together have this probability."""
+    guidance: float = 1.0
+    """How strongly sentences and music are followed; 1 is plain, and half the work."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,7 @@ class Ask:
         least: At least.
         seed: Of its random stream.
         after: Codes that the answer begins with already.
+        without: The prompt without what is to be followed; where it is left out, guidance does nothing.
     """
 
     parts: list[Part]
@@ -74,6 +77,7 @@ class Ask:
     least: int
     seed: int
     after: Int[Tensor, " P"]
+    without: list[Part] | None = None
 
 
 class Speaker:
@@ -128,7 +132,12 @@ class Speaker:
         return self.most / self.rate
 
     def say(
-        self, asks: Sequence[Ask], modality: Modality, temperature: float = 0.0, top_p: float = 1.0
+        self,
+        asks: Sequence[Ask],
+        modality: Modality,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        guidance: float = 1.0,
     ) -> list[tuple[Int[Tensor, "_"], float]]:
         """Answer prompts; each answer depends on its own ``Ask`` only.
 
@@ -139,7 +148,10 @@ class Speaker:
             RequestError: A prompt or an answer is longer than the model reads.
         """
         words, limit = self.language.vocabulary, self.language.config.max_tokens
-        sources = [sequence(ask.parts, words, self.language.pieces, limit) for ask in asks]
+        sources, without = (
+            [sequence(parts, words, self.language.pieces, limit) for parts in some]
+            for some in ([ask.parts for ask in asks], [ask.without or ask.parts for ask in asks])
+        )
         longest = max(len(ask.after) + ask.most + 3 for ask in asks)
         if longest > limit:
             raise RequestError(f"an answer of {longest} tokens is wanted, at most {limit} are written: ask for less")
@@ -153,6 +165,7 @@ class Speaker:
                 said: Answers = writer.write(
                     [sources[at] for at in some], modality, [asks[at].most for at in some],
                     [asks[at].least for at in some], [asks[at].seed for at in some], temperature, top_p,
+                    [without[at] for at in some], guidance,
                 )  # fmt: skip
                 found |= zip(some, zip(said.ids, said.confidence.tolist(), strict=True), strict=True)
         return [found[at] for at in range(len(asks))]
@@ -296,7 +309,7 @@ class _Resumed(Writer):
     def _reader(self, sources: Sequence[Tensor], begin: list[int], rows: range, most: int) -> _Reader:
         reader = super()._reader(sources, begin, rows, most + self.after.shape[1])
         for column in self.after.T:
-            reader.first = reader.read(column)
+            reader.first = reader.read(column.repeat(len(sources) // len(column)))
         return reader
 
 

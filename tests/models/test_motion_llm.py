@@ -1,6 +1,7 @@
 """Laws of the motion language model: its vocabulary, its sequences, its answers, its checkpoints."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -212,7 +213,7 @@ def test_too_long_is_refused_by_the_network():
 def test_an_answer_depends_on_its_item_only(backbone: str, modality: Modality, temperature: float):
     tiny = model(backbone)
     writer, asked = Writer(tiny), prompts(tiny)
-    options = {"temperature": temperature, "top_p": 0.9}
+    options: dict[str, Any] = {"temperature": temperature, "top_p": 0.9}
     together = writer.write(asked, modality, [9, 4, 7], [1, 4, 2], [5, 6, 7], **options)
     turned = writer.write(asked[::-1], modality, [7, 4, 9], [2, 4, 1], [7, 6, 5], **options)
     for i in range(3):
@@ -264,6 +265,34 @@ def test_a_low_top_p_is_greedy_and_seeds_matter():
     assert all(torch.equal(a, b) for a, b in zip(greedy.ids, narrow.ids, strict=True))
     first, second = (writer.write(asked, "music", 10, 10, [s] * 3, 2.0) for s in (1, 2))
     assert any(not torch.equal(a, b) for a, b in zip(first.ids, second.ids, strict=True))
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_guidance_moves_away_from_what_is_said_without_a_condition(backbone: str):
+    tiny = model(backbone, seed=3)
+    writer, asked = Writer(tiny), prompts(tiny)
+    bare = [sequence(["move"], tiny.vocabulary, tiny.pieces, 40)] * 3
+    plain, free = (writer.write(some, "motion", 8, 8) for some in (asked, bare))
+    for scale, want in ((1.0, plain), (0.0, free)):
+        said = writer.write(asked, "motion", 8, 8, without=bare, guidance=scale)
+        assert all(torch.equal(a, b) for a, b in zip(said.ids, want.ids, strict=True))
+    # The first code by hand, and no matter what is in the batch.
+    guided = writer.write(asked, "motion", 8, 8, without=bare, guidance=3.0)
+    start = torch.tensor([tiny.vocabulary.start("motion"), tiny.vocabulary.start("motion")])[None]
+    codes = tiny.vocabulary.codes("motion")
+    for row in range(3):
+        with torch.no_grad():
+            given, none = (
+                tiny(source[None], torch.ones_like(source[None], dtype=torch.bool), start, torch.ones_like(start) > 0)[
+                    0, 1, codes.start : codes.stop
+                ]
+                for source in (asked[row], bare[row])
+            )
+        assert int(guided.ids[row][0]) == int((none + 3 * (given - none)).argmax())
+        alone = writer.write(asked[row : row + 1], "motion", 8, 8, without=bare[:1], guidance=3.0)
+        assert torch.equal(alone.ids[0], guided.ids[row])
+    with pytest.raises(RequestError, match=r"guidance 2\.0 for 3 prompts with 1 without what is followed"):
+        writer.write(asked, "motion", 3, without=bare[:1], guidance=2.0)
 
 
 def test_reduced_precision_writes_well_formed_answers_too():

@@ -14,6 +14,7 @@ from m3gpt_engine import clicks, write_m3gpt
 import motionloom as ml
 from motionloom.conditions.audio import RATE, Sound
 from motionloom.conditions.text import minilm
+from motionloom.data.accompaniment import kinematic_beats
 from motionloom.errors import CheckpointError, RequestError
 from motionloom.models.motion_vocabulary import MASKED, Codes
 from motionloom.tasks import m3gpt, m3gpt_words
@@ -107,6 +108,29 @@ def test_a_long_dance_is_written_in_pieces_that_know_the_one_before(engine, monk
         assert (motion.modality, len(motion.ids)) == ("motion", 10)
         assert (music.modality, len(music.ids)) == ("music", 43)
     assert len({ask.seed for ask in asked}) == 3
+
+
+def test_what_guidance_leaves_out(engine, clip, monkeypatch):
+    """The sentence and the music, but never the motion that is there already."""
+    asked = noted(monkeypatch)
+    guided, plain = (engine.generate(WALK, seconds=2.0, seed=3, guidance=scale)[0] for scale in (4.0, 1.0))
+    assert not same(guided, plain)
+    assert asked[0].without == prompt("any-motion")
+    asked.clear()
+    engine.generate(music=clicks(7.0), guidance=2.0)
+    assert asked[0].without == prompt("any-motion")
+    assert [part.modality for part in asked[1].without or [] if isinstance(part, Codes)] == ["motion"]
+    asked.clear()
+    engine.predict(clip, 2.0, WALK, guidance=2.0)
+    # What the answer begins with is seen by both.
+    assert len(asked[0].after) > 0
+    assert asked[0].without == prompt("any-motion")
+    asked.clear()
+    engine.complete(clip, ml.frames(0, 1.0) | ml.frames(2.0, 3.0), WALK, guidance=2.0)
+    assert [part.modality for part in asked[0].without or [] if isinstance(part, Codes)] == ["motion"]
+    assert len(asked[0].parts) > len(asked[0].without or [])
+    # Where there is nothing to follow, guidance changes nothing.
+    assert same(*(engine.generate("", seconds=1.0, seed=1, guidance=scale)[0] for scale in (1.0, 5.0)))
 
 
 def test_a_story_has_its_lines_where_they_belong(engine, monkeypatch):
@@ -263,9 +287,10 @@ def test_music_fits_that_beats_when_the_motion_rests():
     motion = make.motion(240, 0, 60.0)
     # Rests every half second, at 0.5, 1.0 and so on.
     motion = motion.with_(rotations=motion.rotations[:1].repeat(240, 1, 1), root=root)
+    rests = kinematic_beats(motion)[0]
     beating, off = (clicks(4.0, bpm) for bpm in (120, 97))
-    assert m3gpt_words.fit(beating, motion) > 0.8 > 0.5 > m3gpt_words.fit(off, motion)
-    assert m3gpt_words.fit(Sound(torch.zeros(RATE), RATE), motion) == 0.0
+    assert m3gpt_words.fit(beating, rests) > 0.8 > 0.5 > m3gpt_words.fit(off, rests)
+    assert m3gpt_words.fit(Sound(torch.zeros(RATE), RATE), rests) == m3gpt_words.fit(beating, rests[:0]) == 0.0
 
 
 def test_music_of_any_level_and_rate_is_heard_alike(engine):
@@ -338,8 +363,8 @@ def test_a_text_with_special_tokens_in_it_is_only_a_text(engine):
     [
         (lambda e, m: e.generate(WALK, seconds=0.3), r"0\.3 s asked for; at least 0\.6 s are made"),
         (lambda e, m: e.generate(WALK, seconds=601.0), "more than 600 s"),
-        (lambda e, m: e.generate(WALK, steps=5), "neither steps nor guidance"),
-        (lambda e, m: e.generate(WALK, guidance=2.0), "neither steps nor guidance"),
+        (lambda e, m: e.generate(WALK, steps=5), "it has no steps"),
+        (lambda e, m: e.generate(WALK, guidance=-1.0), "guidance is -1"),
         (lambda e, m: e.generate(WALK, heat=2.0), "unknown options heat; known are temperature, top_p"),
         (lambda e, m: e.generate(WALK, temperature=-1.0), "temperature -1.0 must be at least 0"),
         (lambda e, m: e.generate(WALK, path=[(0.0, 1.0)]), "engine 'm3gpt' does not serve path"),
