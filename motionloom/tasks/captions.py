@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from motionloom.conditions.text import MAX_PIECES, TextFeatures, minilm
+from motionloom.conditions.text import TextEncoder, TextFeatures, minilm
 from motionloom.data.store import Clip, Store
 from motionloom.errors import DataError
 
@@ -54,24 +54,29 @@ class CaptionTable:
         return np.array([self.rows[text] for text in texts])
 
 
-def caption_table(store: Store) -> CaptionTable:
-    """Encode every caption of a store with MiniLM, or read the vectors of an earlier time."""
+def caption_table(store: Store, encoder: TextEncoder | None = None) -> CaptionTable:
+    """Encode every caption of a store, or read the vectors of an earlier time.
+
+    Args:
+        store: The store; the vectors are kept in its features folder.
+        encoder: MiniLM when left out.
+    """
+    encoder = encoder or minilm()
     texts = tuple(sorted({text for clip in store.clips for text in (*clip.captions, *clip.mirrored)}))
-    folder = store.path / "features" / "captions-minilm"
+    folder = store.path / "features" / f"captions-{encoder.name}"
     listing = folder / "texts.json"
     if not (listing.is_file() and json.loads(listing.read_text()) == list(texts)):
-        _encode(texts, folder)
+        _encode(texts, encoder, folder)
     load = {name: np.load(folder / f"{name}.npy") for name in ("sentence", "words", "valid")}
     features = TextFeatures(*(torch.from_numpy(load[name]) for name in ("sentence", "words", "valid")))
     return CaptionTable(texts, {text: row for row, text in enumerate(texts)}, features)
 
 
-def _encode(texts: tuple[str, ...], folder: Path) -> None:
-    encoder = minilm()
+def _encode(texts: tuple[str, ...], encoder: TextEncoder, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     sentence = np.zeros((len(texts), encoder.sentence_dim), np.float32)
-    words = np.zeros((len(texts), MAX_PIECES + 2, encoder.word_dim), np.float16)
-    valid = np.zeros((len(texts), MAX_PIECES + 2), bool)
+    words = np.zeros((len(texts), encoder.max_pieces + 2, encoder.word_dim), np.float16)
+    valid = np.zeros((len(texts), encoder.max_pieces + 2), bool)
     longest = 0
     # Sentences of like length together: less padding to compute.
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]))

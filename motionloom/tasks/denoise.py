@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from motionloom.conditions.clip import named_encoder
 from motionloom.conditions.keypoints import KEYPOINT_SLICES, keypoint_features
-from motionloom.conditions.text import MiniLM, minilm
+from motionloom.conditions.text import TextEncoder
 from motionloom.data.sounds import pooled, sound_features
 from motionloom.errors import CheckpointError, RequestError
 from motionloom.models.checkpoint import Checkpoint
@@ -117,9 +118,13 @@ class Denoiser:
         self.schedule = NoiseSchedule.linear()
 
     @property
-    def text(self) -> MiniLM:
-        """The text encoder, loaded when first needed."""
-        return minilm()
+    def text(self) -> TextEncoder:
+        """The text encoder that the model was trained with, loaded when first needed.
+
+        Raises:
+            CheckpointError: It is not bundled, and its weights are not where they are said to be.
+        """
+        return named_encoder(self.model.config.text_encoder)
 
     @property
     def min_seconds(self) -> float:

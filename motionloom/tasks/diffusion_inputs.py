@@ -9,9 +9,6 @@ from torch import Tensor
 
 from motionloom.conditions.text import TextFeatures
 
-TEXT_WIDTH = 384
-"""Size of a text token: MiniLM's sentence vectors and words have the same."""
-
 
 def text_tokens(
     texts: TextFeatures, center: Float[Tensor, " E"], scale: Float[Tensor, " E"]

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from motionloom.conditions.text import MiniLM
+from motionloom.conditions.text import TextEncoder, minilm
 from motionloom.errors import CheckpointError, RequestError
 from motionloom.models.checkpoint import Checkpoint, load_checkpoint
 from motionloom.models.length import LengthPredictor
@@ -73,7 +73,7 @@ class LMM(Verbs):
         return frozenset({"unconditioned", "known frames", "known parts", *self.denoiser.model.config.modalities})
 
     @property
-    def text(self) -> MiniLM:
+    def text(self) -> TextEncoder:
         """The text encoder, loaded when first needed."""
         return self.denoiser.text
 
@@ -169,7 +169,7 @@ class LMM(Verbs):
         """A length that motions of a text have."""
         model, stats = self.length.model, self.length.stats
         assert isinstance(model, LengthPredictor)
-        sentence = self.denoiser.text([text or "a person moves"]).sentence
+        sentence = minilm()([text or "a person moves"]).sentence
         sentence = (sentence - stats["sentence_mean"]) / stats["sentence_std"]
         seconds = float(model.sample(sentence, [seed], _LENGTH_SPREAD)) / _LENGTH_RATE
         return min(max(seconds, self.denoiser.min_seconds), self.denoiser.max_seconds)

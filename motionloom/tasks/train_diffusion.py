@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from motionloom.conditions.audio import AUDIO_WIDTH
 from motionloom.conditions.cameras import synthetic_keypoints
+from motionloom.conditions.clip import text_encoder
 from motionloom.conditions.keypoints import KEYPOINT_WIDTH, keypoint_features
+from motionloom.conditions.text import TextEncoder
 from motionloom.data.mixture import MixOptions
 from motionloom.data.sounds import Kind, SoundOptions, SoundSet
 from motionloom.data.store import Store
@@ -41,7 +43,7 @@ from motionloom.motion.unified_layout import (
 )
 from motionloom.tasks.captions import caption_table, whitening
 from motionloom.tasks.diffusion_batches import MOST_PIECES, Batch
-from motionloom.tasks.diffusion_inputs import TEXT_WIDTH, text_tokens
+from motionloom.tasks.diffusion_inputs import text_tokens
 from motionloom.tasks.fit_prior import fit_prior
 from motionloom.tasks.ledger import card, ledger, licence
 from motionloom.tasks.recipes import Recipe, from_table
@@ -88,6 +90,8 @@ class DiffusionData:
     """Where recorded sound lies, as "aist=FOLDER"; clips without it hear sound that is made up."""
     accompanied: int = 300
     """Clips without recorded sound that hear made-up music, beside the dances; and gestures that hear speech."""
+    text_encoder: str = "minilm"
+    """``minilm``, or the folder of a text tower; see ``conditions/clip.py``."""
     joined: float = 0.0
     """Share of updates whose windows are twice as long and cut into clips that share a time line."""
     root: float = 5.0
@@ -132,8 +136,14 @@ class DiffusionTask:
                 f"{name}: windows of {self.data.shortest} to {self.data.frames} frames; from 2 to the model's"
                 f" max_frames, {self.config.max_frames}, are possible"
             )
-        if self._reads_text and self.config.text_dim != TEXT_WIDTH:
-            raise TrainingError(f"{name}: text_dim is {self.config.text_dim}; text tokens have size {TEXT_WIDTH}")
+        if self._reads_text:
+            words, sentence = self.encoder.word_dim, self.encoder.sentence_dim
+            if words != sentence or self.config.text_dim != words:
+                raise TrainingError(
+                    f"{name}: text_dim is {self.config.text_dim}; words of {self.encoder.name} have size {words}, its"
+                    f" sentences {sentence}: all three must agree"
+                )
+            self.config = replace(self.config, text_encoder=self.encoder.name)
         for kind in _SOUNDS:
             if self._share(kind) and self.config.widths[kind] != AUDIO_WIDTH:
                 raise TrainingError(f"{name}: {kind}_dim is {self.config.widths[kind]}; sound has size {AUDIO_WIDTH}")
@@ -174,9 +184,14 @@ class DiffusionTask:
         return measure_stats(clips())
 
     @cached_property
+    def encoder(self) -> TextEncoder:
+        """What makes vectors of captions."""
+        return text_encoder(self.data.text_encoder)
+
+    @cached_property
     def captions(self) -> Any:
         """The captions of the store as vectors."""
-        return caption_table(self.store)
+        return caption_table(self.store, self.encoder)
 
     @cached_property
     def whitening(self) -> tuple[Tensor, Tensor]:

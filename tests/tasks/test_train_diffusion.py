@@ -6,14 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from towers import WIDTH, write_clip
 
-from motionloom.errors import TrainingError
+from motionloom.conditions.clip import FOLDER, text_encoder
+from motionloom.errors import CheckpointError, TrainingError
 from motionloom.models.checkpoint import load_checkpoint
 from motionloom.models.diffusion import DiffusionTransformer
 from motionloom.models.diffusion_config import Clips
 from motionloom.models.diffusion_training import draw_steps
 from motionloom.motion.skeleton import PARTS
 from motionloom.motion.unified_layout import part_columns, spread_mask
+from motionloom.tasks.lmm import LMM
 from motionloom.tasks.recipes import Recipe, TrainConfig
 from motionloom.tasks.train import Step, train
 from motionloom.tasks.train_diffusion import DiffusionTask
@@ -172,6 +175,28 @@ def test_all_conditions_and_time_lines_train_together(store, tmp_path):
     assert float(found.model.state_dict()["aligned.music.weight"].float().std()) > 0
 
 
+def test_sentences_may_be_read_by_another_encoder(store, tmp_path, monkeypatch):
+    """Trained with CLIP's vectors, a model asks for CLIP; the bundled encoder's are not put in their place."""
+    tower = write_clip(tmp_path / "clip", pieces=80)
+    recipe = second_stage()
+    sizes = {**recipe.model, "text_dim": WIDTH}
+    recipe = dataclasses.replace(recipe, model=sizes, data={**recipe.data, "text_encoder": str(tower)})
+    folder = run(recipe, store, tmp_path / "run")
+    checkpoint = load_checkpoint(folder)
+    assert isinstance(checkpoint.model, DiffusionTransformer)
+    assert checkpoint.model.config.text_encoder == text_encoder(tower).name
+    assert len(checkpoint.stats["sentence_mean"]) == WIDTH
+    monkeypatch.delenv(FOLDER, raising=False)
+    engine = LMM(folder)
+    with pytest.raises(CheckpointError, match=f"name the folder of its weights in {FOLDER}"):
+        engine.generate("a person walks", seconds=1.0, steps=2)
+    monkeypatch.setenv(FOLDER, str(tower))
+    walk, wave = (engine.generate(text, seconds=1.0, steps=2)[0] for text in ("a person walks", "someone waves"))
+    assert not torch.equal(walk.rotations, wave.rotations)
+    with pytest.raises(TrainingError, match="text_dim is 384; words of clip-"):
+        DiffusionTask(dataclasses.replace(recipe, model={**sizes, "text_dim": 384}), store.path)
+
+
 def test_clips_of_one_time_line_have_one_noise_level_and_all_levels_are_as_likely():
     parts = torch.ones(12, 4, 10, dtype=torch.bool)
     none = torch.zeros(12, dtype=torch.long)
@@ -238,7 +263,7 @@ def test_shorter_pieces_are_cut_out_of_their_windows(store):
     [
         ({}, {"tasks": ["music=1"]}, "task 'music' is not trained here; tasks are motion, text"),
         ({}, {"tasks": ["text:1"]}, "'text:1' is no weight; write name=number"),
-        ({"text_dim": 12}, {"tasks": ["text=1"]}, "text_dim is 12; text tokens have size 384"),
+        ({"text_dim": 12}, {"tasks": ["text=1"]}, "text_dim is 12; words of minilm have size 384, its sentences 384"),
         ({}, {"video": 0.5}, "video_dim is 0; keypoints have size 53"),
         ({}, {"music": 0.5}, "music_dim is 0; sound has size 78"),
         ({"attention": "plain"}, {"joined": 0.5}, "only attention 'art' has time lines: make it 0"),

@@ -1,0 +1,197 @@
+"""Sentences by CLIP's text tower, or by ImageBind's, where their weights are on disk.
+
+ImageBind took the text tower of OpenCLIP ViT-H/14 as it is (its section 4), so one network serves both; what differs is
+where the word states are taken: behind the final layer norm (MMM, with CLIP ViT-B/32), or before it (LMM, with
+ImageBind: the 77 x 1024 "trunk tokens" of MotionVerse).
+
+Sources: Radford et al., "CLIP" (arXiv 2103.00020); Girdhar et al., "ImageBind" (arXiv 2305.05665).
+"""
+
+import hashlib
+import os
+import pickle
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from motionloom.conditions.text import MiniLM, TextEncoder, TextFeatures, check_text, minilm, padded
+from motionloom.errors import CheckpointError, RequestError
+
+FOLDER = "MOTIONLOOM_TEXT_ENCODER"
+"""Environment variable with the folder of the weights, for models that were trained with them."""
+IMAGEBIND = "imagebind_huge.pth"
+_HEAD = 64
+"""Channels of a head in every published tower."""
+_PARTS = {"text_model.embeddings.token_embedding.weight": "modality_preprocessors.text.token_embedding.weight"}
+_BLOCK = {
+    "layer_norm1": "norm_1", "layer_norm2": "norm_2", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2",
+    "self_attn.out_proj": "attn.out_proj",
+}  # fmt: skip
+
+
+class Clip:
+    """A text tower of the CLIP family; its answers are kept, so a sentence is encoded once a process.
+
+    The sentence is the projected state of its end, not normalised; the words are the states from its beginning to its
+    end, with those two.
+
+    Args:
+        folder: A ``transformers`` directory of CLIP, or one with ImageBind's ``imagebind_huge.pth`` and CLIP's
+            ``tokenizer.json`` (or ``vocab.json`` and ``merges.txt``).
+
+    Raises:
+        CheckpointError: The folder holds neither.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+
+        folder = Path(folder)
+        words = [name for name in ("tokenizer.json", "vocab.json") if (folder / name).is_file()]
+        published = (folder / IMAGEBIND).is_file()
+        if not words or not (published or (folder / "config.json").is_file()):
+            raise CheckpointError(
+                f"{folder} holds no text tower: config.json with weights, or {IMAGEBIND}, and tokenizer.json are needed"
+            )
+        try:
+            self.tokenizer: Any = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+            self.model: Any = (
+                imagebind_tower(folder / IMAGEBIND, self.tokenizer)
+                if published
+                else CLIPTextModelWithProjection.from_pretrained(
+                    folder, local_files_only=True, dtype=torch.float32, use_safetensors=True
+                )
+            ).eval()
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{folder}: {' '.join(str(error).split())[:200]}") from None
+        config = self.model.config
+        self.trunk, self.max_pieces = published, int(config.max_position_embeddings) - 2
+        self.sentence_dim, self.word_dim = int(config.projection_dim), int(config.hidden_size)
+        self.name = f"{'imagebind' if published else 'clip'}-{_digest(self.model)}"
+        self.cache: dict[str, TextFeatures] = {}
+
+    def __call__(self, texts: list[str]) -> TextFeatures:
+        """Encode sentences; see ``TextEncoder``."""
+        texts = [check_text(text) for text in texts]
+        for text in dict.fromkeys(texts):
+            if text not in self.cache:
+                self.cache[text] = self.encode([text])
+        return padded([self.cache[text] for text in texts])
+
+    @torch.no_grad()
+    def encode(self, texts: list[str]) -> TextFeatures:
+        """Encode sentences in one pass; fast for many, but their last bits depend on the padding.
+
+        Raises:
+            RequestError: A sentence has more word pieces than the tower reads, or holds one of its control pieces.
+        """
+        for text in texts:
+            held = [piece for piece in self.tokenizer.all_special_tokens if piece in text]
+            if held:
+                raise RequestError(f"the text {text[:60]!r} holds the control piece {held[0]!r}: leave it out")
+        batch = self.tokenizer(texts, padding=True, truncation=False, return_tensors="pt")
+        ids, valid = batch["input_ids"], batch["attention_mask"].bool()
+        longest = int(valid.sum(1).max()) - 2
+        if longest > self.max_pieces:
+            raise RequestError(
+                f"a text has {longest} word pieces, at most {self.max_pieces} are read by {self.name}: shorten it"
+            )
+        # Attention is causal: no piece sees the padding behind it.
+        output = self.model(input_ids=ids, output_hidden_states=True)
+        words = output.hidden_states[-1] if self.trunk else output.last_hidden_state
+        return TextFeatures(output.text_embeds.float(), words.float().masked_fill(~valid[..., None], 0.0), valid)
+
+
+def imagebind_tower(file: Path, tokenizer: Any) -> Any:
+    """ImageBind's text tower as a ``CLIPTextModelWithProjection``; the file's other towers are left out.
+
+    Raises:
+        CheckpointError: The file holds no such tower.
+    """
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    try:
+        # Mapped, not read: nine tenths of the file are other towers. Tensors only, never a stranger's objects.
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{file} cannot be read: {' '.join(str(error).split())[:160]}") from None
+    places = (re.fullmatch(r"modality_trunks\.text\.blocks\.(\d+)\..*", key) for key in state)
+    blocks = [int(place[1]) for place in places if place]
+    head = "modality_heads.text.proj"
+    wanted = (*_PARTS.values(), "modality_preprocessors.text.pos_embed", f"{head}.0.weight", f"{head}.1.weight")
+    missing = [key for key in wanted if key not in state]
+    if missing or not blocks:
+        raise CheckpointError(f"{file} holds no text tower of ImageBind: {(missing or ['its blocks'])[0]} is missing")
+    rows, width = state[wanted[0]].shape
+    config = CLIPTextConfig(
+        vocab_size=rows,
+        hidden_size=width,
+        intermediate_size=state["modality_trunks.text.blocks.0.mlp.fc1.weight"].shape[0],
+        num_hidden_layers=max(blocks) + 1,
+        num_attention_heads=max(1, width // _HEAD),
+        projection_dim=state[f"{head}.1.weight"].shape[0],
+        max_position_embeddings=state["modality_preprocessors.text.pos_embed"].shape[1],
+        hidden_act="gelu",
+        layer_norm_eps=1e-6,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    found: dict[str, Tensor] = {ours: state[theirs] for ours, theirs in _PARTS.items()}
+    found["text_model.embeddings.position_embedding.weight"] = state["modality_preprocessors.text.pos_embed"][0]
+    found["text_projection.weight"] = state[f"{head}.1.weight"]
+    for kind in ("weight", "bias"):
+        found[f"text_model.final_layer_norm.{kind}"] = state[f"{head}.0.{kind}"]
+        for block in range(max(blocks) + 1):
+            to, of = f"text_model.encoder.layers.{block}", f"modality_trunks.text.blocks.{block}"
+            found |= {f"{to}.{ours}.{kind}": state[f"{of}.{theirs}.{kind}"] for ours, theirs in _BLOCK.items()}
+            three = state[f"{of}.attn.in_proj_{kind}"].chunk(3)
+            found |= {f"{to}.self_attn.{name}_proj.{kind}": part for name, part in zip("qkv", three, strict=True)}
+    with torch.random.fork_rng(devices=[]):
+        model = CLIPTextModelWithProjection(config)
+    model.load_state_dict({name: value.float() for name, value in found.items()}, strict=True)
+    return model
+
+
+def text_encoder(source: str | Path = MiniLM.name) -> TextEncoder:
+    """An encoder of sentences: ``minilm``, or that of a folder; see ``Clip``."""
+    return minilm() if str(source) == MiniLM.name else _kept(Path(source).resolve())
+
+
+def named_encoder(name: str) -> TextEncoder:
+    """The encoder that a model was trained with; all but MiniLM are in the folder that ``FOLDER`` names.
+
+    Raises:
+        CheckpointError: No folder is named, or it holds another encoder.
+    """
+    if name == MiniLM.name:
+        return minilm()
+    folder = os.environ.get(FOLDER)
+    if not folder:
+        raise CheckpointError(f"this model reads sentences by {name}: name the folder of its weights in {FOLDER}")
+    found = text_encoder(folder)
+    if found.name != name:
+        raise CheckpointError(f"this model reads sentences by {name}, {folder} ({FOLDER}) holds {found.name}")
+    return found
+
+
+@lru_cache(maxsize=2)
+def _kept(folder: Path) -> Clip:
+    return Clip(folder)
+
+
+def _digest(model: Any) -> str:
+    """Which weights these are, by what differs between any two trainings: token table and projection."""
+    digest = hashlib.sha256()
+    parts: list[Float[Tensor, "A B"]] = [
+        model.text_model.embeddings.token_embedding.weight, model.text_projection.weight
+    ]  # fmt: skip
+    for part in parts:
+        digest.update(part.detach().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:8]
