@@ -205,12 +205,13 @@ def _read_head(folder: Path) -> dict[str, Any]:
 
 
 def _config(config_class: type, values: dict[str, Any], folder: Path) -> Any:
-    """Build the config dataclass; every field must be there and no other."""
+    """Build the config dataclass; every field must be there and no other, but for those that came later."""
     names = {field.name for field in fields(config_class)}
-    if names != values.keys():
+    missing, unknown = names - values.keys() - set(getattr(config_class, "LATER", ())), values.keys() - names
+    if missing or unknown:
         raise CheckpointError(
-            f"{folder / 'config.json'} has other fields than {config_class.__name__}: missing"
-            f" {sorted(names - values.keys())}, unknown {sorted(values.keys() - names)}"
+            f"{folder / 'config.json'} has other fields than {config_class.__name__}: missing {sorted(missing)},"
+            f" unknown {sorted(unknown)}"
         )
     frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     try:

@@ -7,7 +7,7 @@ Source: LMM (arXiv 2404.01284), sections 3 and 4.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -39,6 +39,9 @@ _PUBLISHED: dict[PublishedSize, tuple[int, int, int, int, int]] = {
 @dataclass(frozen=True)
 class DiffusionConfig:
     """Sizes and choices of a diffusion model; the defaults are ours, small enough for a laptop."""
+
+    LATER: ClassVar[tuple[str, ...]] = ("text_encoder",)
+    """Fields that older checkpoints do not have; they were written with the defaults."""
 
     part_dim: int = 32
     """Channels of a body part, L; a frame has ten times as many."""

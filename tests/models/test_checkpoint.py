@@ -100,6 +100,17 @@ def change(folder: Path, **values: object) -> None:
     (folder / "config.json").write_text(json.dumps(head | values))
 
 
+def test_fields_that_came_later_take_their_defaults(tmp_path: Path):
+    folder = tmp_path / "a"
+    save(folder, filled("diffusion"))
+    config = json.loads((folder / "config.json").read_text())["config"]
+    change(folder, config={name: value for name, value in config.items() if name != "text_encoder"})
+    assert load_checkpoint(folder).model.config.text_encoder == "minilm"
+    change(folder, config={name: value for name, value in config.items() if name != "layers"})
+    with pytest.raises(CheckpointError, match=r"missing \['layers'\], unknown \[\]"):
+        load_checkpoint(folder)
+
+
 def test_what_does_not_fit_is_refused(tmp_path: Path):
     folder = tmp_path / "a"
     with pytest.raises(CheckpointError, match=r"is no checkpoint: it has no config\.json"):
