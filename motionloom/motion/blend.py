@@ -90,7 +90,14 @@ def runs(mask: Bool[Tensor, " T"]) -> list[Run]:
     return [Run(start, stop) for start, stop in zip(starts, stops, strict=True)]
 
 
-def compose(source: Motion, known: Bool[Tensor, "T 10"], made: Motion, anchor: int = 0, blend: float = BLEND) -> Motion:
+def compose(
+    source: Motion,
+    known: Bool[Tensor, "T 10"],
+    made: Motion,
+    anchor: int = 0,
+    blend: float = BLEND,
+    overlaps: bool = True,
+) -> Motion:
     """Known cells of one motion, all others of another, without seams.
 
     Args:
@@ -99,6 +106,8 @@ def compose(source: Motion, known: Bool[Tensor, "T 10"], made: Motion, anchor: i
         made: Of the same length, frame rate and skeleton; its root may stand and face anywhere.
         anchor: Frame in which ``made`` is put where ``source`` is, if the root is known nowhere.
         blend: Longest time over which a difference at a border decays [s].
+        overlaps: Whether ``made`` says something of its own where cells are known. If it only repeats them there, the
+            difference at a border is that to where its free frames come from, straight on.
     """
     rotations, root = source.rotations.clone(), source.root.clone()
     joints = {part: [i for i, n in enumerate(source.skeleton.names) if JOINT_PARTS[n] == part] for part in PARTS}
@@ -110,10 +119,12 @@ def compose(source: Motion, known: Bool[Tensor, "T 10"], made: Motion, anchor: i
             borders = _Borders(mask, run, source.fps, blend)
             if part == "root":
                 turned, moved = _placed(source, made, run, anchor)
+                moved = moved if overlaps else _straight_on(moved, run, source.fps)
                 root[run.start : run.stop] = borders.shifted(source.root, moved)
                 _ease(root, moved, run, source.fps)
             else:
                 turned = made.rotations[:, members]
+            turned = turned if overlaps else _turning_on(turned, run, source.fps)
             rotations[run.start : run.stop, members] = borders.turned(source.rotations[:, members], turned)
             eased = rot.continuous(rotations[:, members])
             _ease(eased, _same_signs(turned, eased), run, source.fps)
@@ -193,6 +204,39 @@ def _ease(track: Float[Tensor, "T *channels"], made: Float[Tensor, "T *channels"
         track[piece.start : piece.stop] = (solved + base[free]).unflatten(1, track.shape[1:]).to(track)
 
 
+def _straight_on(track: Float[Tensor, "T C"], run: Run, fps: float) -> Float[Tensor, "T C"]:
+    """A track whose frames beside a run go on as its first and last two frames go."""
+    found = track.clone()
+    for edge, step, at in _beside(run, len(track), fps):
+        found[at] = track[edge] + (at - edge).abs()[:, None] * (track[edge] - track[step])
+    return found
+
+
+def _turning_on(track: Float[Tensor, "T J 4"], run: Run, fps: float) -> Float[Tensor, "T J 4"]:
+    """The same for rotations."""
+    found = track.clone()
+    for edge, step, at in _beside(run, len(track), fps):
+        turn = rot.to_axis_angle(rot.multiply(track[edge], rot.conjugate(track[step])))
+        far = (at - edge).abs()[:, None, None]
+        found[at] = _same_signs(rot.multiply(rot.from_axis_angle(far * turn), track[edge]), track[edge])
+    return found
+
+
+def _beside(run: Run, frames: int, fps: float) -> list[tuple[int, int, Int[Tensor, " n"]]]:
+    """For each border of a run its nearest frame, the one behind that, and frames on the other side."""
+    reach, first, last = _reach(fps), run.start, run.stop - 1
+    sides = [
+        (first, min(first + 1, last), torch.arange(max(0, first - reach), first)),
+        (last, max(last - 1, first), torch.arange(run.stop, min(frames, run.stop + reach))),
+    ]
+    return [side for side in sides if len(side[2])]
+
+
+def _reach(fps: float) -> int:
+    """Known frames at a border that are looked at."""
+    return max(3, round(LOOK * fps) + 1)
+
+
 class _Borders:
     """The decaying differences at both ends of a run.
 
@@ -206,7 +250,7 @@ class _Borders:
     def __init__(self, known: Bool[Tensor, " T"], run: Run, fps: float, blend: float) -> None:
         self.run = run
         length = run.stop - run.start
-        reach = max(3, round(LOOK * fps) + 1)
+        reach = _reach(fps)
         self.span = min(blend * fps, float(length + 1))
         self.sides: list[tuple[Int[Tensor, " n"], Float[Tensor, " L"]]] = []
         if run.start > 0:

@@ -6,6 +6,7 @@ are put back as they came, at the source's own frame rate, and the seams are ble
 
 import math
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from jaxtyping import Bool, Int
@@ -133,7 +134,7 @@ def _composed(tokens: Tokens, line: Timeline, known: Tensor, ids: Tensor) -> Mot
     else:
         made = resample_smoothly(made, torch.arange(len(source)) / source.fps, source.fps)
     made = made.with_(skeleton=source.skeleton)
-    answer = _blended(line, made)
+    answer = blended(line, made, line.first)
     # Kept cells that no token could hold still come back, but what was made did not see them.
     hidden = (known == tokens.masked.config.mask_id).view(len(known), -1).all(0).tolist()
     unseen = [
@@ -145,11 +146,18 @@ def _composed(tokens: Tokens, line: Timeline, known: Tensor, ids: Tensor) -> Mot
     return answer.with_(provenance=source.provenance.noting(notes)) if notes else answer
 
 
-def _blended(line: Timeline, made: Motion) -> Motion:
-    """Put both together with the shortest blend that makes the seams smooth, or with the best one there is."""
+def blended(line: Timeline, made: Motion, anchor: int, overlaps: bool = True) -> Motion:
+    """Known and made motion with the shortest blend that makes the seams smooth, or with the best one there is.
+
+    Args:
+        line: What is known.
+        made: As long, of the same frame rate and body.
+        anchor: Frame in which ``made`` is put where the known motion is, if the root is known nowhere.
+        overlaps: See ``motion.blend.compose``; if not, both are tried.
+    """
     tried = []
-    for blend in BLENDS:
-        answer = compose(line.motion, line.known, made, line.first, blend)
+    for straight, blend in product((False,) if overlaps else (True, False), BLENDS):
+        answer = compose(line.motion, line.known, made, anchor, blend, overlaps=not straight)
         if len(answer) < 4 or not line.seams:
             return answer
         tried.append((seam_jerk(answer.positions, answer.fps, line.seams), answer))

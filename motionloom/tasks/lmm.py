@@ -17,12 +17,11 @@ from motionloom.errors import CheckpointError, RequestError
 from motionloom.models.checkpoint import Checkpoint, load_checkpoint
 from motionloom.models.length import LengthPredictor
 from motionloom.models.schedule import Method
-from motionloom.motion.blend import compose
 from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import CANONICAL, LEG_LENGTH
 from motionloom.motion.smooth import MAX_WINDOW
 from motionloom.tasks.best import choose
-from motionloom.tasks.complete import Timeline, timeline
+from motionloom.tasks.complete import Timeline, blended, timeline
 from motionloom.tasks.denoise import DenoiseOptions, Denoiser, Job
 from motionloom.tasks.match import Scorer
 from motionloom.tasks.request import BODY_COLUMNS, Request, Segment
@@ -194,7 +193,7 @@ class LMM(Verbs):
         if contacts is not None and found.contacts is not None:
             contacts[start:stop] = found.contacts
         made = source.with_(rotations=rotations, root=root, contacts=contacts)
-        return compose(source, line.known, made, min(max(line.first, start), stop - 1))
+        return blended(line, made, min(max(line.first, start), stop - 1), overlaps=False)
 
 
 def _span(known: Bool[Tensor, "T 10"], fps: float, most: float) -> tuple[int, int]:

@@ -15,7 +15,6 @@ from torch import Tensor
 from motionloom.conditions.audio import MIN_SECONDS, RATE, SILENCE, Sound, resample
 from motionloom.data.loader import Stats
 from motionloom.errors import CheckpointError, RequestError
-from motionloom.metrics.seams import seam_jerk
 from motionloom.models.checkpoint import Checkpoint, load_checkpoint
 from motionloom.models.motion_decoding import Answers, Writer, _Reader
 from motionloom.models.motion_llm import MotionLM
@@ -23,14 +22,14 @@ from motionloom.models.motion_vocabulary import MASKED, Modality, Part, sequence
 from motionloom.models.music_tokenizer import MusicTokenizer
 from motionloom.models.tokenizer import MotionTokenizer
 from motionloom.motion import rotations as rot
-from motionloom.motion.blend import compose, resample_smoothly, runs
+from motionloom.motion.blend import resample_smoothly, runs
 from motionloom.motion.features import LAYOUTS, decode_features, encode_features
 from motionloom.motion.motion import Motion
 from motionloom.motion.resample import take
 from motionloom.motion.retarget import retarget
 from motionloom.motion.skeleton import CANONICAL, LEG_LENGTH
 from motionloom.motion.stance import follow_feet
-from motionloom.tasks.complete import BLENDS, Timeline
+from motionloom.tasks.complete import Timeline, blended
 from motionloom.tasks.instructions import source, wordings
 from motionloom.tasks.llm_data import LEVEL
 from motionloom.tasks.request import BODY_COLUMNS
@@ -274,16 +273,7 @@ class Speaker:
         else:
             made = resample_smoothly(made, torch.arange(len(source)) / source.fps, source.fps)
         made = made.with_(skeleton=source.skeleton)
-        tried = []
-        for blend in BLENDS:
-            answer = compose(source, line.known, made, line.first, blend)
-            if len(answer) < 4 or not line.seams:
-                break
-            tried.append((seam_jerk(answer.positions, answer.fps, line.seams), answer))
-            if tried[-1][0].smooth:
-                break
-        else:
-            answer = min(tried, key=lambda pair: pair[0].ratio)[1]
+        answer = blended(line, made, line.first)
         if bool((known != MASKED).any()):
             return answer
         return answer.with_(provenance=source.provenance.noting("the model did not see what was kept: it is too short"))

@@ -86,6 +86,21 @@ def test_seams_between_motions_that_have_nothing_in_common_do_not_jump(kind, fps
     assert seam_ratio(compose(source, known, made), known) <= 2.5
 
 
+@settings(max_examples=20)
+@given(kind=st.sampled_from(["between", "predict", "before", "outside"]), fps=rates, seed=seeds)
+def test_seams_of_what_repeats_the_known_frames_are_smooth_too(kind, fps, seed):
+    """As a diffusion model would: what it was given comes back as it was, and the free frames begin elsewhere."""
+    source = make.motion(round(4 * fps), seed, fps)
+    known, whole = cells(kind, len(source), fps), cells(kind, len(source), fps).all(1)
+    made = turn(as_a_decoder_would(source, seed + 1), -2.0)
+    made = made.with_(
+        rotations=torch.where(whole[:, None, None], source.rotations, made.rotations),
+        root=torch.where(whole[:, None], source.root, made.root),
+    )
+    repeated, found = (seam_ratio(compose(source, known, made, overlaps=overlaps), known) for overlaps in (True, False))
+    assert found <= min(3.5, max(LIMIT, repeated))
+
+
 @settings(max_examples=5)
 @given(kind=kinds, seed=seeds, angle=st.floats(-3.1, 3.1), x=st.floats(-5, 5), z=st.floats(-5, 5))
 def test_where_the_made_motion_stands_and_faces_does_not_matter(kind, seed, angle, x, z):
