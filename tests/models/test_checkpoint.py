@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from torch import nn
 from motionloom.errors import CheckpointError
 from motionloom.models import MODELS
 from motionloom.models.checkpoint import Storage, import_official, load_checkpoint, save_checkpoint
+from motionloom.models.diffusion import DiffusionTransformer
+from motionloom.models.diffusion_config import DiffusionConfig
 from motionloom.models.length import LengthPredictor
 from motionloom.models.masked import MaskedTransformer
 from motionloom.models.parts import PartsTokenizer, PartsTransformer
@@ -102,10 +105,20 @@ def change(folder: Path, **values: object) -> None:
 
 def test_fields_that_came_later_take_their_defaults(tmp_path: Path):
     folder = tmp_path / "a"
-    save(folder, filled("diffusion"))
+    sizes: dict[str, Any] = {
+        "part_dim": 8,
+        "layers": 1,
+        "time_dim": 16,
+        "experts": 2,
+        "max_frames": 20,
+        "dataset_tokens": 2,
+    }
+    save(folder, DiffusionTransformer(DiffusionConfig(**sizes)))
     config = json.loads((folder / "config.json").read_text())["config"]
     change(folder, config={name: value for name, value in config.items() if name != "text_encoder"})
-    assert load_checkpoint(folder).model.config.text_encoder == "minilm"
+    model = load_checkpoint(folder).model
+    assert isinstance(model, DiffusionTransformer)
+    assert model.config.text_encoder == "minilm"
     change(folder, config={name: value for name, value in config.items() if name != "layers"})
     with pytest.raises(CheckpointError, match=r"missing \['layers'\], unknown \[\]"):
         load_checkpoint(folder)
