@@ -31,6 +31,7 @@ from motionloom.models.schedule import Method, NoiseSchedule
 from motionloom.motion.skeleton import PARTS
 from motionloom.tasks.bench_clock import has_bf16, machine, size, time_jobs, using_threads
 from motionloom.tasks.bench_mmm import NO_BF16, NOT_ASKED
+from motionloom.tasks.denoise import DenoiseOptions
 
 ADDRESS = "https://github.com/mingyuan-zhang/LMM"
 TUTEL = "https://github.com/microsoft/tutel"
@@ -79,8 +80,8 @@ def bench_official_lmm(
     Returns:
         ``pass`` with the times of ``official``, ``ours``, ``ours, bounded experts`` (the published bound on experts,
         under which a result depends on its batch) and ``bf16``, ours with ``faster`` (official over ours, CPU and
-        wall) and ``difference`` (largest difference from the official output over its spread); ``50 ddim steps`` and
-        ``10 dpm steps`` with times and ``faster``.
+        wall) and ``difference`` (largest difference from the official output over its spread); ``50 ddim steps``,
+        ``10 dpm steps`` and those with guidance above a share of the noise alone, with times and ``faster``.
 
     Raises:
         RequestError: A folder is no such clone or cannot be imported, or the sizes are out of range.
@@ -118,8 +119,8 @@ def bench_official_lmm(
 
         return run
 
-    def make(steps: tuple[int, ...], method: Method) -> None:
-        sample(free, schedule, clips, conditions, [seed], steps, method, guidance)
+    def make(steps: tuple[int, ...], method: Method, guided: Guidance = guidance) -> None:
+        sample(free, schedule, clips, conditions, [seed], steps, method, guided)
 
     reduced = bf16 or (bf16 is None and has_bf16())
     networks = {"ours": free, "ours, bounded experts": bounded} | ({"bf16": free} if reduced else {})
@@ -146,7 +147,9 @@ def bench_official_lmm(
             "official is": f"its text once and {len(fifty)} of its least passes; not run",
             "ours": {**own, "faster": _ratio(official_steps, own)},
         }
-        ten = time_jobs({"run": lambda: make(schedule.spaced(10, "noise"), "dpm")}, repeats)["run"]
+        few, share = schedule.spaced(10, "noise"), DenoiseOptions().guided_from
+        partly = replace(guidance, span=(share, 1.0))
+        fast = time_jobs({"whole": lambda: make(few, "dpm"), "partly": lambda: make(few, "dpm", partly)}, repeats)
         return {
             "benchmark": "lmm beside its official code",
             "machine": machine(),
@@ -156,7 +159,10 @@ def bench_official_lmm(
             "parameters": size(free),
             "pass": passes,
             "50 ddim steps": whole,
-            "10 dpm steps": {"ours": {**ten, "faster than 50 official steps": _ratio(official_steps, ten)}},
+            **{
+                name: {"ours": {**fast[kind], "faster than 50 official steps": _ratio(official_steps, fast[kind])}}
+                for name, kind in (("10 dpm steps", "whole"), (f"10 dpm steps, guided above {share:g}", "partly"))
+            },
         }
 
 
