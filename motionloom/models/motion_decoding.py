@@ -29,11 +29,13 @@ class Answers:
         ids: For each item its codes (from 0), or its rows of text; brackets and ends are left out.
         confidence: Mean log-probability of what was chosen among what was allowed.
         full: Items that ran into ``most`` and did not end by themselves; a text is then cut there.
+        ending: Log-probability of ending just there, and nowhere before; zeros unless it was asked for.
     """
 
     ids: tuple[Int[Tensor, "_"], ...]
     confidence: Float[Tensor, "B"]
     full: Bool[Tensor, "B"]
+    ending: Float[Tensor, "B"]
 
 
 class Writer:
@@ -65,6 +67,7 @@ class Writer:
         top_p: float = 1.0,
         without: Sequence[Int[Tensor, "_"]] | None = None,
         guidance: float = 1.0,
+        endings: bool = False,
     ) -> Answers:
         """Answer prompts. An item's answer depends neither on the batch nor on its place there.
 
@@ -79,6 +82,7 @@ class Writer:
             without: For each prompt the same without what is to be followed; needed with a guidance other than 1.
             guidance: Scale s of classifier-free guidance, u + s * (c - u) (arXiv 2207.12598); 1 is without, and half
                 the work.
+            endings: Whether to find ``Answers.ending``, at the cost of one step more.
 
         Raises:
             RequestError: The request is impossible, or longer than the model reads.
@@ -100,28 +104,38 @@ class Writer:
         )
         streams = None if seeds is None or temperature == 0 else [torch.Generator().manual_seed(seed) for seed in seeds]
         begin = [] if modality == "text" else [vocabulary.start(modality)]
-        reader = self._reader(sources, begin, rows, int(high.max()))
+        reader = self._reader(sources, begin, rows, int(high.max()) + endings)
         reader = _Guided(reader, guidance) if beside else reader
         logits, told = reader.first, torch.zeros(count, int(high.max()), dtype=torch.long)
         lengths, score, choices = torch.zeros(count).long(), torch.zeros(count), torch.zeros(count).long()
         open_, full = torch.ones(count, dtype=torch.bool), torch.zeros(count, dtype=torch.bool)
+        ending, shut = torch.zeros(count), closed.clone()
+        shut[end] = False
         for place in range(int(high.max())):
             allowed = logits.masked_fill(closed, -math.inf)
             allowed[:, end] = logits[:, end].masked_fill(low > place, -math.inf)
             chosen = _choose(allowed, streams, temperature, top_p)
             sure = F.log_softmax(allowed, dim=1).gather(1, chosen[:, None])[:, 0]
             score, choices = score + torch.where(open_, sure, 0.0), choices + open_.long()
+            if endings:
+                ends = logits.masked_fill(shut, -math.inf).log_softmax(1)[:, end]
+                ending = ending + torch.where(open_, torch.where(chosen == end, ends, _other(ends)), 0.0)
             open_ = open_ & (chosen != end)
             told[:, place] = chosen
             lengths = lengths + open_.long()
             full = full | (open_ & (lengths == high))
             open_ = open_ & (lengths < high)
-            if not bool(open_.any()):
+            if not endings and not bool(open_.any()):
                 break
             logits = reader.read(chosen + rows.start)
+            if endings:
+                ends = logits.masked_fill(shut, -math.inf).log_softmax(1)[:, end]
+                ending = ending + torch.where(full & (lengths == place + 1), ends, 0.0)
+            if not bool(open_.any()):
+                break
         first = rows.start if modality == "text" else codes.start
         ids = tuple(row[:length] + rows.start - first for row, length in zip(told, lengths.tolist(), strict=True))
-        return Answers(ids, score / choices, full)
+        return Answers(ids, score / choices, full, ending)
 
     def _reader(self, sources: Sequence[Tensor], begin: list[int], rows: range, most: int) -> "_Reader":
         source, valid = pad_sequences(sources, self.model.vocabulary.pad)
@@ -218,6 +232,11 @@ def _bounds(given: int | Sequence[int], count: int) -> Int[Tensor, "B"]:
     if len(numbers) != count:
         raise RequestError(f"{len(numbers)} lengths were given for {count} prompts: give one, or one each")
     return torch.tensor(numbers, dtype=torch.long)
+
+
+def _other(log: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
+    """Logarithms of what probabilities leave."""
+    return torch.log1p(-log.exp().clamp(max=1 - 1e-6))
 
 
 def _choose(

@@ -141,7 +141,7 @@ class M3GPT(Verbs):
             if not todo:
                 break
             said = self.speaker.say(
-                [draft.ask(self.speaker) for draft in todo],
+                [draft.ask(self.speaker, options.draws) for draft in todo],
                 "motion",
                 options.temperature,
                 options.top_p,
@@ -290,8 +290,8 @@ class _Draft:
     def done(self) -> bool:
         return self.turn == len(self.plan.pieces)
 
-    def ask(self, speaker: Speaker) -> Ask:
-        """What to write next."""
+    def ask(self, speaker: Speaker, draws: int) -> Ask:
+        """What to write next; see ``WriteOptions.draws``."""
         piece, seed = self.plan.pieces[self.turn], self.seed if self.turn == 0 else item_seed(self.seed, self.turn)
         if self.plan.window is not None:
             seen = self.codes[slice(*self.plan.window)].clone()
@@ -305,7 +305,8 @@ class _Draft:
         parts, after = _conditions(piece, context)
         # What its answer begins with, its answer without a condition begins with too.
         bare = _conditions(Piece("", None, piece.codes), context[: len(context) - len(after)])[0]
-        return Ask(parts, most, least, seed, after, bare)
+        ends = least == most and piece.text and piece.music is None and self.turn + 1 == len(self.plan.pieces)
+        return Ask(parts, most, least, seed, after, bare, draws if ends else 1)
 
     def take(self, codes: Int[Tensor, " K"]) -> None:
         """Take over what was written."""

@@ -5,7 +5,7 @@ Shapes: ``N`` codes of motion, ``M`` codes of music, ``P`` codes of an answer th
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -33,6 +33,7 @@ from motionloom.tasks.complete import Timeline, blended
 from motionloom.tasks.instructions import source, wordings
 from motionloom.tasks.llm_data import LEVEL
 from motionloom.tasks.request import BODY_COLUMNS
+from motionloom.tasks.tokens import item_seed
 
 FPS = LAYOUTS["humanml3d"].fps
 MODELS = {"language": MotionLM, "motion": MotionTokenizer, "music": MusicTokenizer}
@@ -56,6 +57,8 @@ class WriteOptions:
     """Draw among the most probable tokens that together have this probability."""
     guidance: float = 2.0
     """How strongly motions follow sentences and music (arXiv 2207.12598); 1 is plain, and half the work."""
+    draws: int = 8
+    """Motions that are drawn for a sentence and a length, of which the one is kept that ends most naturally there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +72,8 @@ class Ask:
         seed: Of its random stream.
         after: Codes that the answer begins with already.
         without: The prompt without what is to be followed; where it is left out, guidance does nothing.
+        draws: Answers that are drawn, of which the one is kept that the model would most likely end where it ends: the
+            length that is asked for stands in no prompt, and an answer that is merely cut there waves on.
     """
 
     parts: list[Part]
@@ -77,6 +82,7 @@ class Ask:
     seed: int
     after: Int[Tensor, " P"]
     without: list[Part] | None = None
+    draws: int = 1
 
 
 class Speaker:
@@ -147,27 +153,38 @@ class Speaker:
             RequestError: A prompt or an answer is longer than the model reads.
         """
         words, limit = self.language.vocabulary, self.language.config.max_tokens
-        sources, without = (
-            [sequence(parts, words, self.language.pieces, limit) for parts in some]
-            for some in ([ask.parts for ask in asks], [ask.without or ask.parts for ask in asks])
-        )
         longest = max(len(ask.after) + ask.most + 3 for ask in asks)
         if longest > limit:
             raise RequestError(f"an answer of {longest} tokens is wanted, at most {limit} are written: ask for less")
-        found: dict[int, tuple[Tensor, float]] = {}
+        drawn = [
+            replace(ask, seed=item_seed(ask.seed, number) if number else ask.seed)
+            for ask in asks
+            for number in range(ask.draws)
+        ]
+        sources, without = (
+            [sequence(parts, words, self.language.pieces, limit) for parts in some]
+            for some in ([ask.parts for ask in drawn], [ask.without or ask.parts for ask in drawn])
+        )
+        found: dict[int, tuple[Tensor, float, float]] = {}
         # Those that begin with equally many codes are written side by side.
-        for size in sorted({len(ask.after) for ask in asks}):
-            alike = [at for at, ask in enumerate(asks) if len(ask.after) == size]
+        for size, many in sorted({(len(ask.after), ask.draws > 1) for ask in drawn}):
+            alike = [at for at, ask in enumerate(drawn) if (len(ask.after), ask.draws > 1) == (size, many)]
             for first in range(0, len(alike), BATCH):
                 some = alike[first : first + BATCH]
-                writer = _Resumed(self.writer, torch.stack([asks[at].after for at in some]), modality)
+                writer = _Resumed(self.writer, torch.stack([drawn[at].after for at in some]), modality)
                 said: Answers = writer.write(
-                    [sources[at] for at in some], modality, [asks[at].most for at in some],
-                    [asks[at].least for at in some], [asks[at].seed for at in some], temperature, top_p,
-                    [without[at] for at in some], guidance,
+                    [sources[at] for at in some], modality, [drawn[at].most for at in some],
+                    [drawn[at].least for at in some], [drawn[at].seed for at in some], temperature, top_p,
+                    [without[at] for at in some], guidance, many,
                 )  # fmt: skip
-                found |= zip(some, zip(said.ids, said.confidence.tolist(), strict=True), strict=True)
-        return [found[at] for at in range(len(asks))]
+                each = zip(said.ids, said.confidence.tolist(), said.ending.tolist(), strict=True)
+                found |= zip(some, each, strict=True)
+        answers, at = [], 0
+        for ask in asks:
+            codes, confidence, _ = max((found[at + number] for number in range(ask.draws)), key=lambda one: one[2])
+            answers.append((codes, confidence))
+            at += ask.draws
+        return answers
 
     @torch.no_grad()
     def hear(self, sound: Sound) -> Int[Tensor, " M"]:
