@@ -38,6 +38,8 @@ MUSIC_PIECE = 5.0
 """Music that a prompt holds at most [s]: the crops of the paper."""
 CONTEXT = 2.0
 """Motion before a piece that the piece goes on from [s]."""
+MAX_DRAWS = 64
+"""Motions of which one is kept, at most."""
 _SLACK = 1e-6
 
 
@@ -49,11 +51,13 @@ class Piece:
         text: What it follows; empty for nothing.
         music: Codes of its music; ``None`` for none.
         codes: How many codes it has; ``None`` lets the model end it.
+        last: Whether what is to be followed ends with it.
     """
 
     text: str
     music: Int[Tensor, " M"] | None
     codes: int | None
+    last: bool = True
 
 
 class M3GPT(Verbs):
@@ -201,6 +205,7 @@ class M3GPT(Verbs):
                 text,
                 None if music is None else music[round((a - first) * speed) : max(1, round((b - first) * speed))],
                 b - a,
+                b == last,
             )
             for a, b in pairwise(marks(first, last, longest * rate))
         ]
@@ -305,7 +310,7 @@ class _Draft:
         parts, after = _conditions(piece, context)
         # What its answer begins with, its answer without a condition begins with too.
         bare = _conditions(Piece("", None, piece.codes), context[: len(context) - len(after)])[0]
-        ends = least == most and piece.text and piece.music is None and self.turn + 1 == len(self.plan.pieces)
+        ends = piece.codes and piece.last and piece.text and piece.music is None
         return Ask(parts, most, least, seed, after, bare, draws if ends else 1)
 
     def take(self, codes: Int[Tensor, " K"]) -> None:
@@ -368,11 +373,14 @@ def _enough(music: float, seconds: float, what: str) -> None:
 
 def _sampling(request: Request) -> WriteOptions:
     """How the codes of a request are drawn."""
-    known = {"temperature", "top_p"}
+    known = {"temperature", "top_p", "draws"}
     unknown = sorted(set(request.options) - known)
     if unknown:
         raise RequestError(f"unknown options {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-    values = {name: float(value) for name, value in request.options.items() if value is not None}
+    values = {name: value for name, value in request.options.items() if value is not None}
+    draws = values.get("draws", 1)
+    if not (isinstance(draws, int) and 1 <= draws <= MAX_DRAWS):
+        raise RequestError(f"draws is {draws}; give 1 to {MAX_DRAWS} motions to choose from")
     if request.guidance is not None:
         values["guidance"] = request.guidance
     return WriteOptions(**values)

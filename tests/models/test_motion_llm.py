@@ -295,6 +295,26 @@ def test_guidance_moves_away_from_what_is_said_without_a_condition(backbone: str
         writer.write(asked, "motion", 3, without=bare[:1], guidance=2.0)
 
 
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_how_likely_an_answer_ends_where_it_ends(backbone: str):
+    """By hand, from the logits of the whole answer: it goes on before, and ends there."""
+    tiny = model(backbone, seed=5)
+    writer, asked = Writer(tiny), prompts(tiny)
+    plain = writer.write(asked, "motion", [3, 6, 9], [3, 1, 9], [1, 2, 3], 1.0)
+    said = writer.write(asked, "motion", [3, 6, 9], [3, 1, 9], [1, 2, 3], 1.0, endings=True)
+    assert all(torch.equal(a, b) for a, b in zip(said.ids, plain.ids, strict=True))
+    assert not plain.ending.any()
+    codes, end = tiny.vocabulary.codes("motion"), tiny.vocabulary.stop("motion")
+    for row, ids in enumerate(said.ids):
+        rows = sequence([Codes("motion", ids)], tiny.vocabulary, tiny.pieces, 40)[None]
+        source = asked[row][None]
+        with torch.no_grad():
+            logits = tiny(source, torch.ones_like(source) > 0, rows, torch.ones_like(rows) > 0)[0, 1 : len(ids) + 2]
+        share = torch.cat((logits[:, codes.start : codes.stop], logits[:, [end]]), dim=1).softmax(1)[:, -1]
+        want = (1 - share[:-1]).log().sum() + share[-1].log()
+        torch.testing.assert_close(said.ending[row], want, atol=1e-4, rtol=1e-3)
+
+
 def test_reduced_precision_writes_well_formed_answers_too():
     tiny = model(seed=1)
     want = Writer(tiny).write(prompts(tiny), "motion", 8, 8)

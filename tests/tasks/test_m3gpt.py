@@ -16,6 +16,7 @@ from motionloom.conditions.audio import RATE, Sound
 from motionloom.conditions.text import minilm
 from motionloom.data.accompaniment import kinematic_beats
 from motionloom.errors import CheckpointError, RequestError
+from motionloom.models.motion_decoding import Writer
 from motionloom.models.motion_vocabulary import MASKED, Codes
 from motionloom.tasks import m3gpt, m3gpt_words
 from motionloom.tasks.m3gpt import M3GPT
@@ -131,6 +132,36 @@ def test_what_guidance_leaves_out(engine, clip, monkeypatch):
     assert len(asked[0].parts) > len(asked[0].without or [])
     # Where there is nothing to follow, guidance changes nothing.
     assert same(*(engine.generate("", seconds=1.0, seed=1, guidance=scale)[0] for scale in (1.0, 5.0)))
+
+
+def test_of_several_draws_the_one_that_ends_best_is_kept(engine, monkeypatch):
+    """The first is what a single one would be; where it ends best itself, it is the answer."""
+    alone = engine.generate(WALK, seconds=2.0, seed=3, draws=1)[0]
+    scores: list[float] = []
+    write = Writer.write
+
+    def noting(writer, *given, **more):
+        said = write(writer, *given, **more)
+        if scores:
+            said = dataclasses.replace(said, ending=torch.tensor(scores))
+        return said
+
+    monkeypatch.setattr(Writer, "write", noting)
+    scores[:] = [0.0, -1.0, -2.0]
+    assert same(engine.generate(WALK, seconds=2.0, seed=3, draws=3)[0], alone)
+    scores[:] = [-1.0, -2.0, 0.0]
+    assert not same(engine.generate(WALK, seconds=2.0, seed=3, draws=3)[0], alone)
+    scores.clear()
+    asked = noted(monkeypatch)
+    engine.story([Segment(WALK, 2.0), Segment("someone bows", 2.0)])
+    engine.generate(WALK)
+    engine.generate("", seconds=2.0)
+    engine.generate(music=clicks(3.0))
+    engine.generate(WALK, seconds=12.0)
+    # Only the end of a sentence's motion is one, and only where a length was asked for.
+    assert [ask.draws for ask in asked] == [8, 8, 1, 1, 1, 1, 8]
+    with pytest.raises(RequestError, match="draws is 0; give 1 to 64"):
+        engine.generate(WALK, seconds=2.0, draws=0)
 
 
 def test_a_story_has_its_lines_where_they_belong(engine, monkeypatch):
@@ -365,7 +396,7 @@ def test_a_text_with_special_tokens_in_it_is_only_a_text(engine):
         (lambda e, m: e.generate(WALK, seconds=601.0), "more than 600 s"),
         (lambda e, m: e.generate(WALK, steps=5), "it has no steps"),
         (lambda e, m: e.generate(WALK, guidance=-1.0), "guidance is -1"),
-        (lambda e, m: e.generate(WALK, heat=2.0), "unknown options heat; known are temperature, top_p"),
+        (lambda e, m: e.generate(WALK, heat=2.0), "unknown options heat; known are draws, temperature, top_p"),
         (lambda e, m: e.generate(WALK, temperature=-1.0), "temperature -1.0 must be at least 0"),
         (lambda e, m: e.generate(WALK, path=[(0.0, 1.0)]), "engine 'm3gpt' does not serve path"),
         (lambda e, m: e.generate(WALK, loop=True), "engine 'm3gpt' does not serve loop"),
