@@ -156,7 +156,7 @@ def blended(line: Timeline, made: Motion, anchor: int, overlaps: bool = True) ->
         overlaps: See ``motion.blend.compose``; if not, both are tried.
     """
     tried = []
-    for straight, blend in product((False,) if overlaps else (True, False), BLENDS):
+    for straight, blend in product((False,) if overlaps else (False, True), BLENDS):
         answer = compose(line.motion, line.known, made, anchor, blend, overlaps=not straight)
         if len(answer) < 4 or not line.seams:
             return answer
