@@ -16,7 +16,6 @@ from motionloom.conditions.audio import RATE, Sound
 from motionloom.conditions.text import minilm
 from motionloom.data.accompaniment import kinematic_beats
 from motionloom.errors import CheckpointError, RequestError
-from motionloom.models.motion_decoding import Writer
 from motionloom.models.motion_vocabulary import MASKED, Codes
 from motionloom.tasks import m3gpt, m3gpt_words
 from motionloom.tasks.m3gpt import M3GPT
@@ -109,59 +108,6 @@ def test_a_long_dance_is_written_in_pieces_that_know_the_one_before(engine, monk
         assert (motion.modality, len(motion.ids)) == ("motion", 10)
         assert (music.modality, len(music.ids)) == ("music", 43)
     assert len({ask.seed for ask in asked}) == 3
-
-
-def test_what_guidance_leaves_out(engine, clip, monkeypatch):
-    """The sentence and the music, but never the motion that is there already."""
-    asked = noted(monkeypatch)
-    guided, plain = (engine.generate(WALK, seconds=2.0, seed=3, guidance=scale)[0] for scale in (4.0, 1.0))
-    assert not same(guided, plain)
-    assert asked[0].without == prompt("any-motion")
-    asked.clear()
-    engine.generate(music=clicks(7.0), guidance=2.0)
-    assert asked[0].without == prompt("any-motion")
-    assert [part.modality for part in asked[1].without or [] if isinstance(part, Codes)] == ["motion"]
-    asked.clear()
-    engine.predict(clip, 2.0, WALK, guidance=2.0)
-    # What the answer begins with is seen by both.
-    assert len(asked[0].after) > 0
-    assert asked[0].without == prompt("any-motion")
-    asked.clear()
-    engine.complete(clip, ml.frames(0, 1.0) | ml.frames(2.0, 3.0), WALK, guidance=2.0)
-    assert [part.modality for part in asked[0].without or [] if isinstance(part, Codes)] == ["motion"]
-    assert len(asked[0].parts) > len(asked[0].without or [])
-    # Where there is nothing to follow, guidance changes nothing.
-    assert same(*(engine.generate("", seconds=1.0, seed=1, guidance=scale)[0] for scale in (1.0, 5.0)))
-
-
-def test_of_several_draws_the_one_that_ends_best_is_kept(engine, monkeypatch):
-    """The first is what a single one would be; where it ends best itself, it is the answer."""
-    alone = engine.generate(WALK, seconds=2.0, seed=3, draws=1)[0]
-    scores: list[float] = []
-    write = Writer.write
-
-    def noting(writer, *given, **more):
-        said = write(writer, *given, **more)
-        if scores:
-            said = dataclasses.replace(said, ending=torch.tensor(scores))
-        return said
-
-    monkeypatch.setattr(Writer, "write", noting)
-    scores[:] = [0.0, -1.0, -2.0]
-    assert same(engine.generate(WALK, seconds=2.0, seed=3, draws=3)[0], alone)
-    scores[:] = [-1.0, -2.0, 0.0]
-    assert not same(engine.generate(WALK, seconds=2.0, seed=3, draws=3)[0], alone)
-    scores.clear()
-    asked = noted(monkeypatch)
-    engine.story([Segment(WALK, 2.0), Segment("someone bows", 2.0)])
-    engine.generate(WALK)
-    engine.generate("", seconds=2.0)
-    engine.generate(music=clicks(3.0))
-    engine.generate(WALK, seconds=12.0)
-    # Only the end of a sentence's motion is one, and only where a length was asked for.
-    assert [ask.draws for ask in asked] == [8, 8, 1, 1, 1, 1, 8]
-    with pytest.raises(RequestError, match="draws is 0; give 1 to 64"):
-        engine.generate(WALK, seconds=2.0, draws=0)
 
 
 def test_a_story_has_its_lines_where_they_belong(engine, monkeypatch):
