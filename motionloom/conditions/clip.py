@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from torch import Tensor
 
 from motionloom.conditions.text import MiniLM, TextEncoder, TextFeatures, check_text, minilm, padded
@@ -27,7 +28,6 @@ FOLDER = "MOTIONLOOM_TEXT_ENCODER"
 IMAGEBIND = "imagebind_huge.pth"
 _HEAD = 64
 """Channels of a head in every published tower."""
-_PARTS = {"text_model.embeddings.token_embedding.weight": "modality_preprocessors.text.token_embedding.weight"}
 _BLOCK = {
     "layer_norm1": "norm_1", "layer_norm2": "norm_2", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2",
     "self_attn.out_proj": "attn.out_proj",
@@ -61,15 +61,19 @@ class Clip:
             )
         try:
             self.tokenizer: Any = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-            self.model: Any = (
-                imagebind_tower(folder / IMAGEBIND, self.tokenizer)
-                if published
-                else CLIPTextModelWithProjection.from_pretrained(
-                    folder, local_files_only=True, dtype=torch.float32, use_safetensors=True
-                )
-            ).eval()
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{folder}: {' '.join(str(error).split())[:200]}") from None
+            if published:
+                model, missing = imagebind_tower(folder / IMAGEBIND, self.tokenizer), []
+            else:
+                # Its type does not say that it answers with a pair when it is asked what was missing.
+                load: Any = CLIPTextModelWithProjection.from_pretrained
+                model, told = load(folder, local_files_only=True, dtype=torch.float32, output_loading_info=True)
+                missing = sorted(told["missing_keys"])
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            raise CheckpointError(f"{folder} cannot be read: {' '.join(str(error).split())[:200]}") from None
+        # transformers would go on with random numbers in their place.
+        if missing:
+            raise CheckpointError(f"{folder} holds no text tower with a projection: {missing[0]} is missing")
+        self.model: Any = model.eval()
         config = self.model.config
         self.trunk, self.max_pieces = published, int(config.max_position_embeddings) - 2
         self.sentence_dim, self.word_dim = int(config.projection_dim), int(config.hidden_size)
@@ -124,11 +128,12 @@ def imagebind_tower(file: Path, tokenizer: Any) -> Any:
     places = (re.fullmatch(r"modality_trunks\.text\.blocks\.(\d+)\..*", key) for key in state)
     blocks = [int(place[1]) for place in places if place]
     head = "modality_heads.text.proj"
-    wanted = (*_PARTS.values(), "modality_preprocessors.text.pos_embed", f"{head}.0.weight", f"{head}.1.weight")
+    table, positions = "modality_preprocessors.text.token_embedding.weight", "modality_preprocessors.text.pos_embed"
+    wanted = (table, positions, f"{head}.0.weight", f"{head}.1.weight")
     missing = [key for key in wanted if key not in state]
     if missing or not blocks:
         raise CheckpointError(f"{file} holds no text tower of ImageBind: {(missing or ['its blocks'])[0]} is missing")
-    rows, width = state[wanted[0]].shape
+    rows, width = state[table].shape
     config = CLIPTextConfig(
         vocab_size=rows,
         hidden_size=width,
@@ -136,16 +141,18 @@ def imagebind_tower(file: Path, tokenizer: Any) -> Any:
         num_hidden_layers=max(blocks) + 1,
         num_attention_heads=max(1, width // _HEAD),
         projection_dim=state[f"{head}.1.weight"].shape[0],
-        max_position_embeddings=state["modality_preprocessors.text.pos_embed"].shape[1],
+        max_position_embeddings=state[positions].shape[1],
         hidden_act="gelu",
         layer_norm_eps=1e-6,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    found: dict[str, Tensor] = {ours: state[theirs] for ours, theirs in _PARTS.items()}
-    found["text_model.embeddings.position_embedding.weight"] = state["modality_preprocessors.text.pos_embed"][0]
-    found["text_projection.weight"] = state[f"{head}.1.weight"]
+    found: dict[str, Tensor] = {
+        "text_model.embeddings.token_embedding.weight": state[table],
+        "text_model.embeddings.position_embedding.weight": state[positions][0],
+        "text_projection.weight": state[f"{head}.1.weight"],
+    }
     for kind in ("weight", "bias"):
         found[f"text_model.final_layer_norm.{kind}"] = state[f"{head}.0.{kind}"]
         for block in range(max(blocks) + 1):

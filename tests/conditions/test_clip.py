@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from towers import LAYERS, PIECES, WIDTH, write_clip, write_words
 
@@ -125,6 +126,17 @@ def test_what_cannot_be_read_is_said_in_a_line(clip: Clip, tmp_path):
     torch.save({"modality_trunks.audio.blocks.0.norm_1.weight": torch.ones(3)}, tmp_path / IMAGEBIND)
     with pytest.raises(CheckpointError, match="holds no text tower of ImageBind"):
         Clip(tmp_path)
+    folder = write_clip(tmp_path / "clip")
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: value for name, value in weights.items() if name != "text_projection.weight"},
+              folder / "model.safetensors", metadata={"format": "pt"})  # fmt: skip
+    with pytest.raises(CheckpointError, match=r"text_projection\.weight is missing"):
+        Clip(folder)
+    data = (folder / "model.safetensors").read_bytes()
+    for left in (data[: len(data) // 2], b""):
+        (folder / "model.safetensors").write_bytes(left)
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            Clip(folder)
     with pytest.raises(RequestError, match=r"at most 14 are read by clip-[0-9a-f]{8}"):
         clip(["abcdefghijklmno"])
     with pytest.raises(RequestError, match=r"control piece '<\|endoftext\|>'"):
