@@ -14,6 +14,7 @@ from motionloom.models.music_tokenizer import MusicTokenizer, MusicTokenizerConf
 from motionloom.models.tokenizer import MotionTokenizer, TokenizerConfig
 from motionloom.motion.features import encode_features
 from motionloom.tasks.instructions import TASKS
+from motionloom.tasks.m3gpt_writing import Ask, Speaker
 
 FACTS = {"sources": {"made up": {}}}, "CC0", "# a test\n"
 
@@ -59,3 +60,16 @@ def clicks(seconds: float, bpm: float = 120.0, rate: int = RATE) -> Sound:
     for start in range(0, len(samples) - 400, step):
         samples[start : start + 400] = torch.sin(torch.arange(400) * 0.2) * torch.linspace(1, 0, 400) * 0.8
     return Sound(samples, rate)
+
+
+def noted(monkeypatch) -> list[Ask]:
+    """Whatever the engine asks its model from now on."""
+    asked: list[Ask] = []
+    say = Speaker.say
+
+    def noting(speaker, asks, modality, *options):
+        asked.extend(asks)
+        return say(speaker, asks, modality, *options)
+
+    monkeypatch.setattr(Speaker, "say", noting)
+    return asked

@@ -378,6 +378,9 @@ def _sampling(request: Request) -> WriteOptions:
     if unknown:
         raise RequestError(f"unknown options {', '.join(unknown)}; known are {', '.join(sorted(known))}")
     values = {name: value for name, value in request.options.items() if value is not None}
+    for name in ("temperature", "top_p"):
+        if not isinstance(values.get(name, 1.0), int | float):
+            raise RequestError(f"{name} is {values[name]!r}; give a number")
     draws = values.get("draws", 1)
     if not (isinstance(draws, int) and 1 <= draws <= MAX_DRAWS):
         raise RequestError(f"draws is {draws}; give 1 to {MAX_DRAWS} motions to choose from")

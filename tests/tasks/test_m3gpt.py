@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from m3gpt_engine import clicks, write_m3gpt
+from m3gpt_engine import clicks, noted, write_m3gpt
 
 import motionloom as ml
 from motionloom.conditions.audio import RATE, Sound
@@ -141,19 +141,6 @@ def test_prediction_and_in_between_keep_what_is_known_to_the_bit(engine, clip):
     assert not same(*between)
     before = engine.complete(clip, ml.frames(), before=1.5)[0]
     assert torch.equal(before.rotations[45:], clip.rotations)
-
-
-def noted(monkeypatch) -> list[Ask]:
-    """Whatever the engine asks its model from now on."""
-    asked: list[Ask] = []
-    say = Speaker.say
-
-    def noting(speaker, asks, modality, *options):
-        asked.extend(asks)
-        return say(speaker, asks, modality, *options)
-
-    monkeypatch.setattr(Speaker, "say", noting)
-    return asked
 
 
 def test_what_follows_known_frames_may_have_text_or_music(engine, clip, monkeypatch):
@@ -342,6 +329,7 @@ def test_a_text_with_special_tokens_in_it_is_only_a_text(engine):
         (lambda e, m: e.generate(WALK, seconds=601.0), "more than 600 s"),
         (lambda e, m: e.generate(WALK, steps=5), "it has no steps"),
         (lambda e, m: e.generate(WALK, guidance=-1.0), "guidance is -1"),
+        (lambda e, m: e.generate(WALK, temperature="hot"), "temperature is 'hot'; give a number"),
         (lambda e, m: e.generate(WALK, heat=2.0), "unknown options heat; known are draws, temperature, top_p"),
         (lambda e, m: e.generate(WALK, temperature=-1.0), "temperature -1.0 must be at least 0"),
         (lambda e, m: e.generate(WALK, path=[(0.0, 1.0)]), "engine 'm3gpt' does not serve path"),

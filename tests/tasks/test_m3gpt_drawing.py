@@ -5,14 +5,14 @@ import dataclasses
 import make
 import pytest
 import torch
-from m3gpt_engine import clicks, write_m3gpt
+from m3gpt_engine import clicks, noted, write_m3gpt
 
 import motionloom as ml
 from motionloom.errors import RequestError
 from motionloom.models.motion_decoding import Writer
 from motionloom.models.motion_vocabulary import Codes
 from motionloom.tasks.m3gpt import M3GPT
-from motionloom.tasks.m3gpt_writing import Ask, Speaker, prompt
+from motionloom.tasks.m3gpt_writing import prompt
 from motionloom.tasks.request import Segment
 
 WALK = "a person walks forward"
@@ -31,19 +31,6 @@ def clip():
 
 def same(a, b) -> bool:
     return torch.equal(a.rotations, b.rotations) and torch.equal(a.root, b.root)
-
-
-def noted(monkeypatch) -> list[Ask]:
-    """Whatever the engine asks its model from now on."""
-    asked: list[Ask] = []
-    say = Speaker.say
-
-    def noting(speaker, asks, modality, *options):
-        asked.extend(asks)
-        return say(speaker, asks, modality, *options)
-
-    monkeypatch.setattr(Speaker, "say", noting)
-    return asked
 
 
 def test_what_guidance_leaves_out(engine, clip, monkeypatch):
