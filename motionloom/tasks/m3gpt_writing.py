@@ -167,8 +167,11 @@ class Speaker:
         )
         found: dict[int, tuple[Tensor, float, float]] = {}
         # Those that begin with equally many codes are written side by side.
-        for size, many in sorted({(len(ask.after), ask.draws > 1) for ask in drawn}):
-            alike = [at for at, ask in enumerate(drawn) if (len(ask.after), ask.draws > 1) == (size, many)]
+        # Draws of one answer are a batch of their own: their choice must not hang on last bits, nor those on others.
+        own = [at if ask.draws > 1 else -1 for at, ask in enumerate(asks) for _ in range(ask.draws)]
+        kinds = [(len(ask.after), at) for ask, at in zip(drawn, own, strict=True)]
+        for size, of in sorted(set(kinds)):
+            alike, many = [at for at, kind in enumerate(kinds) if kind == (size, of)], of >= 0
             for first in range(0, len(alike), BATCH):
                 some = alike[first : first + BATCH]
                 writer = _Resumed(self.writer, torch.stack([drawn[at].after for at in some]), modality)
