@@ -7,13 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from motionloom.engines.registry import load
     from motionloom.motion.io import load as load_motion
     from motionloom.motion.io import save
     from motionloom.motion.keep import frames, parts
     from motionloom.motion.motion import Motion, Provenance
     from motionloom.motion.retarget import retarget
     from motionloom.motion.skeleton import CANONICAL, Skeleton
-    from motionloom.tasks.generate import load
 
 _NAMES = {
     "CANONICAL": "motionloom.motion.skeleton:CANONICAL",
@@ -21,7 +21,7 @@ _NAMES = {
     "Provenance": "motionloom.motion.motion:Provenance",
     "Skeleton": "motionloom.motion.skeleton:Skeleton",
     "frames": "motionloom.motion.keep:frames",
-    "load": "motionloom.tasks.generate:load",
+    "load": "motionloom.engines.registry:load",
     "load_motion": "motionloom.motion.io:load",
     "parts": "motionloom.motion.keep:parts",
     "retarget": "motionloom.motion.retarget:retarget",

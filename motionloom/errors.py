@@ -42,3 +42,7 @@ class RequestError(MotionloomError):
 
 class TrainingError(MotionloomError):
     """A recipe is wrong, or a training cannot go on (NaN loss, a run directory of another recipe)."""
+
+
+class Cancelled(MotionloomError):  # noqa: N818 - what happened, no fault
+    """Work was stopped by who watched its progress; nothing of it is half-written."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from motionloom.data.quality import flags
 from motionloom.data.store import Store
-from motionloom.motion.io.files import atomic_path
+from motionloom.motion.files import atomic_path
 
 FACTORS = (0.25, 0.5, 2.0, 4.0)
 GAITS = ("walk", "run", "dash", "jog")

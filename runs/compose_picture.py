@@ -17,12 +17,12 @@ from ten_tasks import CELL, POSES, marks
 from motionloom.app.render import INK, PAPER, contact_sheet
 from motionloom.conditions.audio import AUDIO_SLICES, Sound, audio_features, save_audio
 from motionloom.conditions.beats import beats
-from motionloom.data.accompaniment import accompany
-from motionloom.motion.io.files import atomic_path
+from motionloom.data.sound.music import accompany
+from motionloom.engines.m3gpt.engine import M3GPT
+from motionloom.engines.registry import load
+from motionloom.evaluation.condition_scores import kinematic
+from motionloom.motion.files import atomic_path
 from motionloom.motion.motion import Motion
-from motionloom.tasks.condition_scores import kinematic
-from motionloom.tasks.generate import load
-from motionloom.tasks.m3gpt import M3GPT
 
 MADE = (("a person walks forward", 5.0), ("a person dances", 6.0))
 WIDTH = CELL * POSES

@@ -20,20 +20,22 @@ from torch import Tensor
 
 import motionloom as ml
 from motionloom.app.render import INK, LEFT, LINES, PAPER, contact_sheet
-from motionloom.errors import RequestError
+from motionloom.engines.mmm.engine import MMM
+from motionloom.engines.mmm.loop import wrap_jerk
+from motionloom.engines.mmm.story import read_script
+from motionloom.engines.mmm.story import seams as story_seams
+from motionloom.engines.registry import load
+from motionloom.engines.request import Known, Request, Segment
+from motionloom.engines.timeline import lay_out, seams
+from motionloom.errors import CheckpointError, RequestError
+from motionloom.metrics.cleaning import before_and_after
 from motionloom.metrics.seams import seam_jerk
+from motionloom.motion.clean import CleanOptions, clean
 from motionloom.motion.edit import cut
-from motionloom.motion.io.files import atomic_path
+from motionloom.motion.files import atomic_path
 from motionloom.motion.keep import Keep
 from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import CANONICAL, JOINT_PARTS, PARTS
-from motionloom.tasks.clean import CleanOptions, clean
-from motionloom.tasks.complete import lay_out, seams
-from motionloom.tasks.generate import MMM, load_mmm
-from motionloom.tasks.loop import wrap_jerk
-from motionloom.tasks.request import Known, Request, Segment
-from motionloom.tasks.story import read_script
-from motionloom.tasks.story import seams as story_seams
 
 WALK, RUN = "a person walks forward", "a person runs forward"
 STORY = Path(__file__).parent / "story.txt"
@@ -71,7 +73,7 @@ def filled(
     """Keep some of a motion, make the rest."""
     known, seconds = lay_out(source, keep.mask(len(source), source.fps), before, after)
     request = Request((Segment(text, seconds),), seed=2, known=known)
-    (motion,) = engine.run(request)
+    (motion,) = engine.serve([request])[0]
     first = round(before * source.fps)
     cells = torch.zeros(len(motion), len(PARTS), dtype=torch.bool)
     cells[first : first + len(source)] = known.mask
@@ -179,7 +181,8 @@ def cleaned(engine: MMM) -> Edit:
     """A walk with its feet held while they stand."""
     source = walk(engine)
     done = clean(source, CleanOptions())
-    facts = {"slide_before_m_s": done.before.contact_slide, "slide_after_m_s": done.after.contact_slide}
+    before, after = before_and_after(done)
+    facts = {"slide_before_m_s": before.contact_slide, "slide_after_m_s": after.contact_slide}
     return Edit(done.motion, "Clean-up: standing feet stay, jitter filtered", source, facts=facts)
 
 
@@ -237,7 +240,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(EDITS), default=list(EDITS))
     options = parser.parse_args()
 
-    engine = load_mmm(options.engine)
+    engine = load(options.engine)
+    if not isinstance(engine, MMM):
+        raise CheckpointError(
+            f"{options.engine} holds the engine {engine.name!r}; these edits need 'mmm', which has tokens"
+        )
     # The first sentence loads the text encoder: no edit's time should hold that.
     engine.generate(WALK, seconds=1.0)
     results: dict[str, dict[str, Any]] = {}

@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 
 from motionloom.data.store import Store
-from motionloom.motion.io.files import atomic_path
-from motionloom.tasks.generate import load
-from motionloom.tasks.judge import judge_engine, judge_store, real_quantities
+from motionloom.engines.registry import load
+from motionloom.evaluation.rules import judge_engine, judge_store, real_quantities
+from motionloom.motion.files import atomic_path
 
 
 def main() -> None:

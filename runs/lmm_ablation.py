@@ -15,15 +15,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from motionloom.app.clock import size
 from motionloom.data.store import Store
+from motionloom.engines.lmm.engine import LMM
+from motionloom.engines.text_motion import Scorer
+from motionloom.evaluation.conditions import TaskOptions, evaluate_tasks
+from motionloom.evaluation.text_to_motion import EvaluateOptions, evaluate
 from motionloom.models.checkpoint import load_checkpoint
-from motionloom.models.diffusion import DiffusionTransformer
-from motionloom.motion.io.files import atomic_path
-from motionloom.tasks.bench_clock import size
-from motionloom.tasks.evaluate import EvaluateOptions, evaluate
-from motionloom.tasks.evaluate_conditions import TaskOptions, evaluate_tasks
-from motionloom.tasks.lmm import LMM
-from motionloom.tasks.match import Scorer
+from motionloom.models.diffusion.model import DiffusionTransformer
+from motionloom.motion.files import atomic_path
 
 ROW = "engine, true length"
 FIGURES = ("R-precision top 1", "R-precision top 3", "FID", "MM-Dist")
@@ -60,7 +60,7 @@ def measure(folder: Path, store: Store, scorer: Scorer, clips: int, repeats: int
         "log": last_values(folder / "log.csv"),
     }
     with tempfile.TemporaryDirectory() as work:
-        if "text" in engine.serves:
+        if "text" in engine.capabilities:
             options = EvaluateOptions("test", repeats, rows=("real", ROW), clips=clips, variety=False)
             rows = evaluate(engine, scorer, store, options, Path(work) / "text.json")["rows"]
             result["text"] = {name: rows[ROW][name] for name in FIGURES}

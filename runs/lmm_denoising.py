@@ -3,7 +3,8 @@
     python runs/lmm_denoising.py --store STORE [--engine lmm] [--out results/lmm-denoising.json]
 
 Mean squared errors of normalised features of the body on held-out clips with their first caption; the same noise for
-all columns. "agreeing": the guess after ``motion/agree.py``; the engine uses it below step 800.
+all columns. "agreeing": the guess after
+``motion/features/motionverse_consistency.py``; the engine uses it below step 800.
 """
 
 import argparse
@@ -14,16 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from motionloom.conditions.text import text_tokens
 from motionloom.data.store import Store
-from motionloom.models.diffusion_config import Clips, Condition
-from motionloom.motion.agree import agree
-from motionloom.motion.io.files import atomic_path
-from motionloom.motion.unified import encode_unified
-from motionloom.motion.unified_layout import spread_mask
-from motionloom.tasks.diffusion_inputs import text_tokens
-from motionloom.tasks.evaluate import weights_digest
-from motionloom.tasks.generate import load
-from motionloom.tasks.lmm import LMM
+from motionloom.engines.lmm.engine import LMM
+from motionloom.engines.registry import load
+from motionloom.evaluation.text_to_motion import weights_digest
+from motionloom.models.diffusion.config import Clips, Condition
+from motionloom.motion.features.motionverse import encode_unified
+from motionloom.motion.features.motionverse_consistency import agree
+from motionloom.motion.features.motionverse_layout import spread_mask
+from motionloom.motion.files import atomic_path
 
 STEPS = (50, 150, 300, 600, 750, 900, 990)
 FPS, FRAMES = 20.0, 80

@@ -17,13 +17,13 @@ from typing import Any
 from lmm_ablation import last_values
 
 from motionloom.data.store import Store
-from motionloom.motion.io.files import atomic_path
-from motionloom.tasks.evaluate_m3gpt import EvaluateM3GPTOptions, evaluate_m3gpt
-from motionloom.tasks.m3gpt import M3GPT
-from motionloom.tasks.match import Scorer
-from motionloom.tasks.recipes import load_recipe
-from motionloom.tasks.train import train
-from motionloom.tasks.train_llm import ALL_TASKS
+from motionloom.engines.m3gpt.engine import M3GPT
+from motionloom.engines.text_motion import Scorer
+from motionloom.evaluation.language import EvaluateM3GPTOptions, evaluate_m3gpt
+from motionloom.motion.files import atomic_path
+from motionloom.training.language import ALL_TASKS
+from motionloom.training.loop import train
+from motionloom.training.recipes import load_recipe
 
 WORK = Path("work/m3gpt")
 BRIDGES = ("text-to-dance", "music-to-text")

@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from motionloom.app.render import contact_sheet
-from motionloom.motion.io.files import atomic_path
-from motionloom.tasks.generate import load
+from motionloom.engines.registry import load
+from motionloom.motion.files import atomic_path
 
 SENTENCES = (
     "an old person walks and turns left",

@@ -14,11 +14,11 @@ import torch
 
 from motionloom.data.loader import FeatureSet, Stats
 from motionloom.data.store import Store
-from motionloom.models.body_tokenizer import BodyTokenizer
 from motionloom.models.checkpoint import load_checkpoint
-from motionloom.models.tokenizer import MotionTokenizer
-from motionloom.motion.io.files import atomic_path
-from motionloom.tasks.train_tokenizer import reconstruction
+from motionloom.models.tokenizers.body_parts import BodyTokenizer
+from motionloom.models.tokenizers.motion import MotionTokenizer
+from motionloom.motion.files import atomic_path
+from motionloom.training.tokenizer import reconstruction
 
 
 def main() -> None:

@@ -22,16 +22,16 @@ import motionloom as ml
 from motionloom.app.render import INK, LEFT, LINES, PAPER, contact_sheet
 from motionloom.conditions.audio import save_audio
 from motionloom.conditions.keypoints import SEEN, Keypoints
-from motionloom.data.accompaniment import Accompaniment, accompany
-from motionloom.data.spoken import Spoken, speak, strokes
+from motionloom.data.sound.music import Accompaniment, accompany
+from motionloom.data.sound.speech import Spoken, speak, strokes
+from motionloom.engines.base import Engine
+from motionloom.engines.registry import load
 from motionloom.errors import MotionloomError
+from motionloom.evaluation.condition_scores import filmed, has_speech, kinematic
 from motionloom.motion.edit import cut
-from motionloom.motion.io.files import atomic_path
+from motionloom.motion.files import atomic_path
 from motionloom.motion.keep import Keep
 from motionloom.motion.motion import Motion
-from motionloom.tasks.condition_scores import filmed, has_speech, kinematic
-from motionloom.tasks.generate import load
-from motionloom.tasks.verbs import Verbs
 
 POSES, CELL = 9, 104
 LIMBS = ((5, 7), (7, 9), (6, 8), (8, 10), (5, 6), (5, 11), (6, 12), (11, 12), (11, 13), (13, 15), (12, 14), (14, 16),
@@ -86,7 +86,7 @@ class Inputs:
         engine: Makes the motions.
     """
 
-    def __init__(self, engine: Verbs) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
     @cached_property
@@ -198,9 +198,9 @@ def _filled(given: Inputs, what: str, keep: Keep, said: str = "", seconds: float
     source = given.walk
     known = keep.mask(len(source), source.fps)
     if seconds:
-        made = given.engine.predict(cut(source, 0.0, 2.0), seconds, said, seed=1)[0]
+        made = given.engine.predict(cut(source, 0.0, 2.0), seconds, text=said, seed=1)[0]
     else:
-        made = given.engine.complete(source, keep, said, seed=1)[0]
+        made = given.engine.complete(source, keep, text=said, seed=1)[0]
     title = what + (f"; '{said}'" if said else "")
     return Shown([made], [title], below=[strip(known, CELL * POSES + int(1.35 * CELL))])
 
@@ -230,11 +230,11 @@ TASKS = (
          f"{KNOWN}\nengine.complete(clip, ml.frames(0, 1.0) | ml.frames(-1.0))",
          "complete walk.bvh --keep 0:1,-1: --out new.bvh", frozenset({"known frames", "unconditioned"}), in_between),
     Task("conditional-prediction", "Prediction with a condition", "A motion goes on as a text (or sound) says.",
-         f'{KNOWN}\nengine.predict(clip, 2.0, "a person runs forward")',
+         f'{KNOWN}\nengine.predict(clip, 2.0, text="a person runs forward")',
          'predict walk.bvh --seconds 2 --text "a person runs forward" --out longer.bvh',
          frozenset({"known frames", "text"}), conditional_prediction),
     Task("conditional-in-between", "In-between with a condition", "The middle is made as a text (or sound) says.",
-         f'{KNOWN}\nengine.complete(clip, ml.frames(0, 1.0) | ml.frames(-1.0), "a person raises both hands")',
+         f'{KNOWN}\nengine.complete(clip, ml.frames(0, 1.0) | ml.frames(-1.0), text="a person raises both hands")',
          'complete walk.bvh --keep 0:1,-1: --text "a person raises both hands" --out new.bvh',
          frozenset({"known frames", "text"}), conditional_in_between),
     Task("several", "Several conditions at once", "A text says what is done; for the music it is played so that it"
@@ -338,7 +338,7 @@ def main() -> None:
         print("\n".join(f"wrote {file}" for file in given.write(options.inputs)))
     options.pictures.mkdir(parents=True, exist_ok=True)
     for task in TASKS:
-        lacking = sorted(task.needs - engine.serves)
+        lacking = sorted(task.needs - engine.capabilities)
         if lacking:
             left_out[task.name] = f"this engine does not serve {', '.join(lacking)}"
         elif task.name == "speech" and not has_speech():

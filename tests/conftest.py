@@ -35,9 +35,9 @@ def store(cmu_folder, tmp_path_factory):
 @pytest.fixture(scope="session")
 def scorer(store, tmp_path_factory):
     """A text-motion encoder that was hardly trained, on that store."""
-    from motionloom.tasks.match import Scorer
-    from motionloom.tasks.recipes import Recipe, TrainConfig
-    from motionloom.tasks.train import train
+    from motionloom.engines.text_motion import Scorer
+    from motionloom.training.loop import train
+    from motionloom.training.recipes import Recipe, TrainConfig
 
     options = TrainConfig(steps=6, batch=8, warmup=2, ema=0.9, precision="fp32", eval_every=6, save_every=6)
     recipe = Recipe("tiny", "matcher", options, {"width": 16, "heads": 2, "layers": 1})

@@ -8,16 +8,20 @@ import pytest
 from conftest import ROOT
 
 PACKAGE = ROOT / "motionloom"
-# errors <- motion <- conditions, metrics <- data <- models <- tasks <- app; equals do not know each other.
-LEVELS = {"errors": 0, "motion": 1, "conditions": 2, "metrics": 2, "data": 3, "models": 4, "tasks": 5, "app": 6}
+# errors <- motion <- conditions, metrics <- data <- models <- engines | training <- evaluation <- app; equals do not
+# know each other.
+LEVELS = {
+    "errors": 0, "progress": 0, "schema": 0, "motion": 1, "conditions": 2, "metrics": 2, "data": 3, "models": 4,
+    "engines": 5, "training": 5, "evaluation": 6, "app": 7,
+}  # fmt: skip
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 WRITTEN = [
     path
-    for folder in ("motionloom", "tests", "runs", "configs", "docs", "examples")
+    for folder in ("motionloom", "benchmarks", "tests", "runs", "configs", "docs", "examples")
     for path in sorted((ROOT / folder).rglob("*"))
     if path.suffix in (".py", ".md", ".toml", ".cjs", ".json")
 ]
-LONGEST = 450
+LONGEST = 600
 
 
 def layer_of(module: str) -> str | None:
@@ -48,6 +52,84 @@ def named(path, tree):
                 yield found[1], node.lineno
 
 
+def module_name(path):
+    """Dotted name of a file of the package."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def graph():
+    """Imports between the files of the package: those anywhere in a file, lazy ones too."""
+    names = {module_name(path): path for path in SOURCES}
+    found = {}
+    for name, path in names.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        typing_only = {
+            id(inner)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            for inner in ast.walk(node)
+        }
+        targets = set()
+        for node in ast.walk(tree):
+            if id(node) in typing_only:
+                continue
+            if isinstance(node, ast.ImportFrom) and node.module:
+                targets |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            elif isinstance(node, ast.Import):
+                targets |= {alias.name for alias in node.names}
+        found[name] = {target for target in targets if target in names and target != name}
+    return found
+
+
+def circles(edges):
+    """Groups of modules that import each other (Tarjan's strongly connected components of more than one)."""
+    index, low, stack, found, counter = {}, {}, [], [], [0]
+
+    def visit(node):
+        index[node] = low[node] = counter[0]
+        counter[0] += 1
+        stack.append(node)
+        for other in edges[node]:
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            group = []
+            while not group or group[-1] != node:
+                group.append(stack.pop())
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for node in sorted(edges):
+        if node not in index:
+            visit(node)
+    return found
+
+
+def test_no_import_goes_in_a_circle():
+    assert circles(graph()) == []
+
+
+def test_the_check_sees_a_circle():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_private_name_is_taken_across_modules(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} takes {alias.name} of {node.module}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("motionloom")
+        for alias in node.names
+        if alias.name.startswith("_")
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_there_is_something_to_look_at():
     assert len(SOURCES) > 30
     assert {
@@ -72,13 +154,13 @@ def test_no_import_points_to_a_higher_layer(path):
 
 def test_the_check_sees_a_wrong_import_in_every_form():
     text = (
-        "import motionloom.tasks.train\nfrom motionloom import app\nfrom motionloom.models.masked import X\n"
+        "import motionloom.training.loop\nfrom motionloom import app\nfrom motionloom.models.masked.model import X\n"
         "from ..data import store\nTABLE = {'.png': 'motionloom.app.render:write'}\n"
     )
     path = PACKAGE / "motion" / "invented.py"
     tree = ast.parse(text)
     found = {layer_of(module) for module, _ in [*imports(path, tree), *named(path, tree)]}
-    assert found == {"tasks", "app", "models", "data"}
+    assert found == {"training", "app", "models", "data"}
 
 
 def test_no_file_is_longer_than_a_person_reads():

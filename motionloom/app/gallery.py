@@ -9,7 +9,7 @@ from motionloom.app.render import PAPER, contact_sheet
 from motionloom.data.store import Store
 from motionloom.errors import RequestError
 from motionloom.motion.edit import cut
-from motionloom.motion.io.files import atomic_path
+from motionloom.motion.files import atomic_path
 
 _GAP = 8
 _MOST_SECONDS = 20.0

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from motionloom.errors import MotionFileError, RequestError
-from motionloom.motion.io.files import atomic_path
+from motionloom.motion.files import atomic_path
 from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS
 

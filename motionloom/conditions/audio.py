@@ -22,7 +22,7 @@ from torch import Tensor
 from motionloom.conditions import spectra
 from motionloom.conditions.beats import beats
 from motionloom.errors import MotionFileError, RequestError
-from motionloom.motion.io.files import MAX_BYTES, atomic_path
+from motionloom.motion.files import MAX_BYTES, atomic_path
 
 RATE = 22050
 """Samples a second that engines hear; nothing above 11 kHz is seen."""

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from motionloom.errors import MotionFileError, RequestError
-from motionloom.motion.io.files import read_text
+from motionloom.motion.files import read_text
 
 COCO = (
     "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",

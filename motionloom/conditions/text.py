@@ -180,3 +180,18 @@ def padded(found: list[TextFeatures]) -> TextFeatures:
 def minilm() -> MiniLM:
     """The MiniLM encoder, loaded once a process."""
     return MiniLM()
+
+
+def text_tokens(
+    texts: TextFeatures, center: Float[Tensor, " E"], scale: Float[Tensor, " E"]
+) -> tuple[Float[Tensor, "B M E"], Bool[Tensor, "B M"]]:
+    """Texts as tokens, and which of them exist.
+
+    Args:
+        texts: Of the encoder that was trained with.
+        center: Mean of the sentence vectors of the training captions.
+        scale: Their spread.
+    """
+    sentence = (texts.sentence - center) / scale
+    tokens = torch.cat((sentence[:, None], texts.words), dim=1)
+    return tokens, torch.cat((texts.valid.new_ones(len(tokens), 1), texts.valid), dim=1)

@@ -20,7 +20,7 @@ import torch
 
 from motionloom.conditions.keypoints import LAYOUTS, Keypoints
 from motionloom.errors import MotionFileError, RequestError
-from motionloom.motion.io.files import MAX_BYTES
+from motionloom.motion.files import MAX_BYTES
 
 PYTHON = "MOTIONLOOM_MEDIAPIPE_PYTHON"
 """Environment variable with the Python that has MediaPipe; this process' own if it is not set."""

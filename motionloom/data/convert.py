@@ -22,7 +22,7 @@ from motionloom.motion.contacts import foot_contacts
 from motionloom.motion.edit import floor_height
 from motionloom.motion.kinematics import facing, yaw
 from motionloom.motion.motion import Motion
-from motionloom.motion.resample import take as take_frames
+from motionloom.motion.motion import take as take_frames
 from motionloom.motion.retarget import retarget
 from motionloom.motion.skeleton import CANONICAL, PARTS
 

@@ -18,7 +18,8 @@ from tqdm import tqdm
 from motionloom.data.rows import RowWriter
 from motionloom.data.store import BODY_PARTS, Clip, Store
 from motionloom.errors import DataError
-from motionloom.motion.features import LAYOUTS, encode_features, mirror_columns
+from motionloom.motion.features.humanml3d import encode_features, mirror_columns
+from motionloom.motion.features.layout import LAYOUTS
 
 _CACHE_VERSION = 1
 

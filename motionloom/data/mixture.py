@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Float
 
 from motionloom.data.store import TASKS, Clip
 from motionloom.errors import DataError
@@ -63,10 +64,10 @@ class Mixture:
         raw = np.asarray(frames, dtype=np.float64) * size**-options.power
         self._chances: list[np.ndarray] = []
         for task in self.tasks:
-            serves = np.array([task in clip.tasks for clip in clips])
+            capabilities = np.array([task in clip.tasks for clip in clips])
             chances = np.zeros(len(clips))
             for source in sorted(known):
-                rows = serves & (sources == source)
+                rows = capabilities & (sources == source)
                 if rows.any():
                     chances[rows] = options.datasets.get(source, 1.0) * raw[rows] / raw[rows].sum()
             if not chances.any():
@@ -94,3 +95,22 @@ def _group_sizes(clips: Sequence[Clip], frames: Sequence[int] | np.ndarray) -> n
     for group, count in zip(groups, frames, strict=True):
         totals[group] = totals.get(group, 0.0) + float(count)
     return np.array([totals[group] for group in groups])
+
+
+def draw_chances(clips: list[Clip], power: float, shares: tuple[str, ...]) -> Float[np.ndarray, " S"]:
+    """Chance of each clip: label groups by size ** power, sources capped."""
+    groups = [f"{clip.source} {clip.labels.get('content', clip.labels.get('description'))}" for clip in clips]
+    sizes: dict[str, int] = {}
+    for group in groups:
+        sizes[group] = sizes.get(group, 0) + 1
+    chances = np.array([sizes[group] ** (power - 1.0) for group in groups])
+    chances /= chances.sum()
+    sources = np.array([clip.source for clip in clips])
+    for share in shares:
+        name, most = share.split("=")
+        inside = sources == name
+        total, cap = chances[inside].sum(), float(most)
+        if cap < total < 1:
+            chances[inside] *= cap / total
+            chances[~inside] *= (1 - cap) / (1 - total)
+    return chances

@@ -236,3 +236,8 @@ def read_refused(path: str | Path) -> list[tuple[str, str]]:
     """(clip, reason) of everything that a store did not take."""
     with (Path(path) / "refused.csv").open(newline="", encoding="utf-8") as file:
         return [(row["clip"], row["reason"]) for row in csv.DictReader(file)]
+
+
+def label_of(clip: Clip) -> str:
+    """What a clip shows: content and style, or its description; clips alike in this share their captions."""
+    return " ".join(clip.labels.get(name, "") for name in ("content", "style", "description"))

@@ -2,16 +2,16 @@
 
 from torch import nn
 
-from motionloom.models.body_tokenizer import BodyTokenizer
-from motionloom.models.diffusion import DiffusionTransformer
-from motionloom.models.evaluator import Evaluator
+from motionloom.models.diffusion.model import DiffusionTransformer
+from motionloom.models.language.model import MotionLM
 from motionloom.models.length import LengthPredictor
-from motionloom.models.masked import MaskedTransformer
-from motionloom.models.matcher import Matcher
-from motionloom.models.motion_llm import MotionLM
-from motionloom.models.music_tokenizer import MusicTokenizer
-from motionloom.models.parts import PartsTokenizer, PartsTransformer
-from motionloom.models.tokenizer import MotionTokenizer
+from motionloom.models.masked.model import MaskedTransformer
+from motionloom.models.masked.upper_body import PartsTokenizer, PartsTransformer
+from motionloom.models.text_motion.encoder import Matcher
+from motionloom.models.text_motion.guo import Evaluator
+from motionloom.models.tokenizers.body_parts import BodyTokenizer
+from motionloom.models.tokenizers.motion import MotionTokenizer
+from motionloom.models.tokenizers.music import MusicTokenizer
 
 MODELS: dict[str, type[nn.Module]] = {
     "tokenizer": MotionTokenizer,

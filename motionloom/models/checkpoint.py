@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from motionloom.errors import CheckpointError, MotionloomError
 from motionloom.models import MODELS
-from motionloom.models.official import (
+from motionloom.models.diffusion.official import diffusion_from_official
+from motionloom.models.masked.official import (
     evaluator_from_official,
     masked_from_official,
     parts_masked_from_official,
@@ -34,8 +35,7 @@ from motionloom.models.official import (
     split_tokenizer,
     tokenizer_from_official,
 )
-from motionloom.models.official_diffusion import diffusion_from_official
-from motionloom.models.tokenizer import Activation, Norm
+from motionloom.models.tokenizers.motion import Activation, Norm
 
 FORMAT = 1
 try:

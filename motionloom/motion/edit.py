@@ -7,8 +7,7 @@ from torch import Tensor
 from motionloom.errors import MotionError, SkeletonError
 from motionloom.motion import rotations as rot
 from motionloom.motion.kinematics import facing, yaw
-from motionloom.motion.motion import Motion
-from motionloom.motion.resample import take
+from motionloom.motion.motion import Motion, take
 from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS, MIRROR, MIRROR_HANDS, PARTS, Skeleton
 
 

@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from motionloom.errors import MotionError
+from motionloom.motion import rotations as rot
+from motionloom.motion.formats import write
 from motionloom.motion.kinematics import check_joints, forward_kinematics
 from motionloom.motion.skeleton import PARTS, Skeleton
 
@@ -126,16 +128,57 @@ class Motion:
 
     def at_fps(self, fps: float) -> "Motion":
         """The motion at another frame rate, by spherical interpolation; see ``resample``."""
-        from motionloom.motion.resample import resample
-
         return resample(self, fps)
 
     def save(self, path: "str | PathLike[str]") -> None:
-        """Write to a file; its suffix chooses the format (see ``motionloom.motion.io.save``).
+        """Write to a file; its suffix chooses the format (see ``motionloom.motion.formats``).
 
         Raises:
             MotionFileError: The format is unknown or cannot hold this motion.
         """
-        from motionloom.motion.io import save
+        write(self, path)
 
-        save(self, path)
+
+MAX_FPS = 1000.0
+
+
+def resample(motion: Motion, fps: float) -> Motion:
+    """The motion at another frame rate; first and last moment stay (the last to within one new frame).
+
+    When the old rate is a whole multiple of the new one, frames are picked, not mixed.
+
+    Raises:
+        MotionError: ``fps`` is not between 0 and 1000.
+    """
+    if not 0 < fps <= MAX_FPS:
+        raise MotionError(f"fps is {fps}; it must lie between 0 and {MAX_FPS:g}")
+    if fps == motion.fps:
+        return motion
+    ratio = motion.fps / fps
+    if abs(ratio - round(ratio)) < 1e-6 and ratio >= 1:
+        keep = torch.arange(0, len(motion), round(ratio))
+        return take(motion, keep, fps)
+    count = int((len(motion) - 1) / ratio + 1e-6) + 1
+    times = torch.arange(count, dtype=torch.float64) * ratio
+    low = times.floor().long().clamp(max=len(motion) - 1)
+    high = (low + 1).clamp(max=len(motion) - 1)
+    weight = (times - low).to(motion.rotations.dtype)
+    nearest = torch.where(weight < 0.5, low, high)
+    return motion.with_(
+        rotations=rot.slerp(motion.rotations[low], motion.rotations[high], weight[:, None]),
+        root=torch.lerp(motion.root[low], motion.root[high], weight[:, None]),
+        fps=float(fps),
+        valid=None if motion.valid is None else motion.valid[nearest],
+        contacts=None if motion.contacts is None else motion.contacts[nearest],
+    )
+
+
+def take(motion: Motion, frames: torch.Tensor, fps: float | None = None) -> Motion:
+    """The frames of those indices, in that order."""
+    return motion.with_(
+        rotations=motion.rotations[frames],
+        root=motion.root[frames],
+        fps=float(fps or motion.fps),
+        valid=None if motion.valid is None else motion.valid[frames],
+        contacts=None if motion.contacts is None else motion.contacts[frames],
+    )

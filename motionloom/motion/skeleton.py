@@ -214,3 +214,7 @@ CANONICAL_HANDS = _with_hands()
 
 MIRROR_HANDS = (*MIRROR, *range(37, 52), *range(22, 37))
 """For each of the 52 joints the index of its mirror image."""
+
+BODY = tuple(part for part in PARTS if part in JOINT_PARTS.values())
+"""The parts that the canonical body has; it has no hands and no face of its own."""
+BODY_COLUMNS = [PARTS.index(part) for part in BODY]

@@ -4,10 +4,10 @@ import sys
 
 import pytest
 from corpus import as_cmu, walk, write_cmu
-from engines import write_engine
+from make_mmm import write_engine
 from typer.testing import CliRunner
 
-from motionloom.app import cli
+from motionloom.app.cli import main as cli
 from motionloom.motion.io import load, save
 
 
@@ -196,7 +196,7 @@ def test_every_verb_has_help():
 
 def test_help_needs_none_of_the_heavy_packages():
     code = (
-        "import sys\nfrom motionloom.app import cli\nfrom typer.testing import CliRunner\n"
+        "import sys\nfrom motionloom.app.cli import main as cli\nfrom typer.testing import CliRunner\n"
         "assert CliRunner().invoke(cli.app, ['--help']).exit_code == 0\n"
         "heavy = {'torch', 'numpy', 'transformers', 'PIL', 'pyarrow', 'lightning_fabric'} & set(sys.modules)\n"
         "assert not heavy, heavy"

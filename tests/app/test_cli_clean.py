@@ -4,7 +4,7 @@ import sys
 import pytest
 from corpus import as_cmu, walk
 
-from motionloom.app import cli
+from motionloom.app.cli import main as cli
 from motionloom.motion.io import load, save
 
 

@@ -6,9 +6,9 @@ import sys
 import pytest
 import torch
 from corpus import walk
-from lmm_engines import write_lmm
+from make_lmm import write_lmm
 
-from motionloom.app import cli
+from motionloom.app.cli import main as cli
 from motionloom.conditions.audio import Sound, save_audio
 from motionloom.conditions.cameras import Errors, synthetic_keypoints
 from motionloom.motion.io import load, save

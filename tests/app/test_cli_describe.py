@@ -7,14 +7,15 @@ from pathlib import Path
 import make
 import pytest
 import typer
-from m3gpt_engine import write_m3gpt
+from make_m3gpt import write_m3gpt
 from typer.testing import CliRunner
 
-from motionloom.app import cli_describe, cli_evaluate
+from motionloom.app.cli import describe as cli_describe
+from motionloom.app.cli import evaluate as cli_evaluate
 from motionloom.conditions.audio import load_audio
+from motionloom.engines.m3gpt.engine import M3GPT
 from motionloom.errors import CheckpointError, RequestError
 from motionloom.motion.io import save
-from motionloom.tasks.m3gpt import M3GPT
 
 APP = typer.Typer()
 for command in (cli_describe.describe, cli_describe.compose, cli_describe.ask, cli_evaluate.evaluate_m3gpt):
@@ -80,7 +81,7 @@ def test_ask_answers_or_says_what_can_be_asked(run, engine, clip):
 
 
 def test_an_engine_without_words_is_refused(clip, tmp_path):
-    from engines import write_engine
+    from make_mmm import write_engine
 
     folder = write_engine(tmp_path / "mmm")
     with pytest.raises(CheckpointError, match="holds the engine 'mmm'; this needs 'm3gpt'"):
@@ -97,7 +98,7 @@ def test_figures_of_every_task_go_into_a_file_and_a_table(run, store, scorer, tm
     assert run(*asked, "--out", tmp_path / "nowhere" / "found.json").exit_code == 2
     assert not out.exists()
     result = {"tasks": {"motion-to-text": {"clips": 3, "rows": {"engine": {"CIDEr": 0.25}}}}, "captions": []}
-    monkeypatch.setattr("motionloom.tasks.evaluate_m3gpt.evaluate_m3gpt", lambda *_: result)
+    monkeypatch.setattr("motionloom.evaluation.language.evaluate_m3gpt", lambda *_: result)
     done = run(*asked, "--out", out)
     assert "| engine | 0.250 |" in done.stdout
     assert json.loads(out.read_text()) == result
@@ -107,7 +108,7 @@ def test_nothing_heavy_is_imported_for_the_help():
     """The module itself needs neither torch nor transformers."""
     import subprocess
 
-    code = "import sys, motionloom.app.cli_describe; print('torch' in sys.modules, 'transformers' in sys.modules)"
+    code = "import sys, motionloom.app.cli.describe; print('torch' in sys.modules, 'transformers' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
     )

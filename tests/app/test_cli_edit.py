@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from corpus import as_cmu, walk
-from engines import write_body_engine, write_engine
+from make_mmm import write_body_engine, write_engine
 
-from motionloom.app import cli
+from motionloom.app.cli import main as cli
+from motionloom.engines.mmm import path as steer
 from motionloom.motion.io import load, save
-from motionloom.tasks import steer
 
 FAST = ("--steps", 2, "--guidance", 1)
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motionloom.conditions.glove import SLOTS, SPECIAL_TAGS, TAGS, GloVe, parse_caption, read_glove
 from motionloom.errors import CheckpointError, RequestError
+from motionloom.models.text_motion.glove import SLOTS, SPECIAL_TAGS, TAGS, GloVe, parse_caption, read_glove
 
 WORDS = ["eos", "unk", "walk", "sos", "person", "a", "left"]
 

@@ -5,7 +5,8 @@ import torch
 from motionloom.data.loader import FeatureSet, held
 from motionloom.errors import DataError
 from motionloom.motion.edit import mirror
-from motionloom.motion.features import LAYOUTS, encode_features
+from motionloom.motion.features.humanml3d import encode_features
+from motionloom.motion.features.layout import LAYOUTS
 
 
 def test_windows_are_pieces_of_the_clips(store):

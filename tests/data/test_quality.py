@@ -12,8 +12,7 @@ from motionloom.data.quality import REFUSED, bone_drift, flags, free_fall, leg_s
 from motionloom.errors import MotionError
 from motionloom.motion import rotations as rot
 from motionloom.motion.edit import on_floor
-from motionloom.motion.motion import Motion
-from motionloom.motion.resample import take
+from motionloom.motion.motion import Motion, take
 from motionloom.motion.skeleton import CANONICAL
 
 ARMS = (("left_shoulder", 1.0), ("right_shoulder", -1.0))

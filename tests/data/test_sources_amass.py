@@ -8,7 +8,7 @@ import torch
 from corpus import walk
 
 from motionloom.data.convert import convert_take
-from motionloom.data.pickles import read_pickle
+from motionloom.data.formats.pickle import read_pickle
 from motionloom.data.prepare import prepare
 from motionloom.data.sources import amass
 from motionloom.data.store import Store
@@ -150,7 +150,7 @@ def test_humanml3d_from_its_features_and_what_it_lacks(tmp_path):
     with pytest.raises(DataError, match=r"new_joint_vecs is missing; make it with the HumanML3D scripts"):
         amass.humanml3d(raw)
     (raw / "new_joint_vecs").mkdir()
-    from motionloom.motion.features import encode_features
+    from motionloom.motion.features.humanml3d import encode_features
 
     wanted = walk(60, 0, 20.0)
     for name in ("000000", "000001"):

@@ -8,7 +8,7 @@ from scipy.io import savemat
 from test_sources_smpl import off, smpl_of
 
 from motionloom.data.convert import convert_take
-from motionloom.data.matfiles import read_mat
+from motionloom.data.formats.mat import read_mat
 from motionloom.data.prepare import prepare
 from motionloom.data.sources import actions, video
 from motionloom.data.sources.actions import _KINECT

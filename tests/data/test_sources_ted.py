@@ -9,9 +9,9 @@ from publishers import write_cm
 from ted_files import packed, serialized, write_lmdb
 
 from motionloom.data.convert import convert_take
-from motionloom.data.lmdbfiles import LmdbFile
+from motionloom.data.formats.arrow import read_serialized
+from motionloom.data.formats.lmdb import LmdbFile
 from motionloom.data.prepare import prepare
-from motionloom.data.serialized import read_serialized
 from motionloom.data.sources import ted
 from motionloom.data.store import Store
 from motionloom.errors import DataError

@@ -13,8 +13,8 @@ from motionloom.data.sources import kit, speech
 from motionloom.data.store import Store
 from motionloom.errors import DataError
 from motionloom.motion.edit import face_forward, on_floor
-from motionloom.motion.features import LAYOUTS
-from motionloom.motion.humanml3d import encode_published
+from motionloom.motion.features.humanml3d_published import encode_published
+from motionloom.motion.features.layout import LAYOUTS
 from motionloom.motion.skeleton import CANONICAL
 
 # Which canonical joint each of KIT's 21 joints is.

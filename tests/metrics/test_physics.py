@@ -20,7 +20,7 @@ from motionloom.metrics.physics import (
     skate_ratio,
 )
 from motionloom.motion import rotations as rot
-from motionloom.motion.resample import resample
+from motionloom.motion.motion import resample
 from motionloom.motion.skeleton import CANONICAL, MIRROR
 
 seeds = st.integers(0, 10_000)

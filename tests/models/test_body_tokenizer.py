@@ -6,10 +6,11 @@ from corpus import walk
 from torch.nn import functional as F
 
 from motionloom.errors import RequestError
-from motionloom.models.body_tokenizer import PARTS, BodyTokenizer, BodyTokenizerConfig, part_columns
-from motionloom.models.quantize import EMAQuantizer
+from motionloom.models.tokenizers.body_parts import PARTS, BodyTokenizer, BodyTokenizerConfig, part_columns
+from motionloom.models.tokenizers.quantize import EMAQuantizer
 from motionloom.motion import rotations as rot
-from motionloom.motion.features import LAYOUTS, encode_features
+from motionloom.motion.features.humanml3d import encode_features
+from motionloom.motion.features.layout import LAYOUTS
 from motionloom.motion.skeleton import CANONICAL
 
 

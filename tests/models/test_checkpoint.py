@@ -14,12 +14,12 @@ from torch import nn
 from motionloom.errors import CheckpointError
 from motionloom.models import MODELS
 from motionloom.models.checkpoint import Storage, import_official, load_checkpoint, save_checkpoint
-from motionloom.models.diffusion import DiffusionTransformer
-from motionloom.models.diffusion_config import DiffusionConfig
+from motionloom.models.diffusion.config import DiffusionConfig
+from motionloom.models.diffusion.model import DiffusionTransformer
 from motionloom.models.length import LengthPredictor
-from motionloom.models.masked import MaskedTransformer
-from motionloom.models.parts import PartsTokenizer, PartsTransformer
-from motionloom.models.tokenizer import MotionTokenizer
+from motionloom.models.masked.model import MaskedTransformer
+from motionloom.models.masked.upper_body import PartsTokenizer, PartsTransformer
+from motionloom.models.tokenizers.motion import MotionTokenizer
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures"
 TINY = {

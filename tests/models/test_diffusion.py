@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from motionloom.errors import RequestError, TrainingError
 from motionloom.models.checkpoint import load_checkpoint, save_checkpoint
-from motionloom.models.diffusion import DiffusionTransformer
-from motionloom.models.diffusion_blocks import TimeReadout
-from motionloom.models.diffusion_config import Clips, Condition, DiffusionConfig
-from motionloom.models.diffusion_sampling import Guidance, sample
-from motionloom.models.diffusion_training import LossOptions, draw_known, spread_loss, training_loss, way_loss
-from motionloom.models.schedule import NoiseSchedule
+from motionloom.models.diffusion.blocks import TimeReadout
+from motionloom.models.diffusion.config import Clips, Condition, DiffusionConfig
+from motionloom.models.diffusion.model import DiffusionTransformer
+from motionloom.models.diffusion.sampling import Guidance, sample
+from motionloom.models.diffusion.schedule import NoiseSchedule
+from motionloom.models.diffusion.training import LossOptions, draw_known, spread_loss, training_loss, way_loss
+from motionloom.motion.features.motionverse_layout import part_columns, spread_mask
 from motionloom.motion.skeleton import PARTS
-from motionloom.motion.unified_layout import part_columns, spread_mask
 
 LENGTHS = torch.tensor([24, 7, 15])
 SECONDS = torch.tensor([1 / 20, 1 / 30, 1 / 12.5])

@@ -9,12 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motionloom.conditions.glove import GloVe
 from motionloom.data.loader import Stats
 from motionloom.errors import CheckpointError, LayoutError, RequestError
 from motionloom.models.checkpoint import import_official, load_checkpoint
-from motionloom.models.evaluator import Evaluator, EvaluatorConfig, PublishedEvaluator, renormalise
-from motionloom.tasks.inspect import import_checkpoint
+from motionloom.models.importing import import_checkpoint
+from motionloom.models.text_motion.glove import GloVe
+from motionloom.models.text_motion.guo import Evaluator, EvaluatorConfig, PublishedEvaluator, renormalise
 
 seeds = st.integers(0, 10**6)
 

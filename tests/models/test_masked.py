@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motionloom.errors import RequestError
-from motionloom.models.masked import MaskedConfig, MaskedTransformer, layout
-from motionloom.models.masked_sampling import sample, sample_published
-from motionloom.models.masked_training import (
+from motionloom.models.masked.cache import Passes
+from motionloom.models.masked.model import MaskedConfig, MaskedTransformer, layout
+from motionloom.models.masked.sampling import sample, sample_published
+from motionloom.models.masked.training import (
     corrupt,
     corrupt_published,
     masked_loss,
     published_loss,
     training_loss,
 )
-from motionloom.models.passes import Passes
 
 LENGTHS = torch.tensor([12, 3, 7, 1, 12, 9, 5, 10])
 

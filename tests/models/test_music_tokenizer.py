@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from motionloom.errors import CheckpointError, RequestError
 from motionloom.models.checkpoint import load_checkpoint, save_checkpoint
-from motionloom.models.music_tokenizer import MusicTokenizer, MusicTokenizerConfig
-from motionloom.models.music_training import music_from_official, music_loss, spectral_loss
+from motionloom.models.tokenizers.music import MusicTokenizer, MusicTokenizerConfig
+from motionloom.models.tokenizers.music_training import music_from_official, music_loss, spectral_loss
 
 FORMS = ["tiny", "tiny_published"]
 

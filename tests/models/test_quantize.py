@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.multiprocessing.spawn import spawn
 
 from motionloom.errors import RequestError
-from motionloom.models.quantize import EMAQuantizer, Reset
+from motionloom.models.tokenizers.quantize import EMAQuantizer, Reset
 
 
 def vectors(seed: int, rows: int = 40, size: int = 4) -> torch.Tensor:

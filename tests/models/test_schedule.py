@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motionloom.errors import RequestError
-from motionloom.models.schedule import Known, Level, Method, NoiseSchedule, Spacing, ddim_step, dpm_step, solve
+from motionloom.models.diffusion.schedule import (
+    Known,
+    Level,
+    Method,
+    NoiseSchedule,
+    Spacing,
+    ddim_step,
+    dpm_step,
+    solve,
+)
 
 SCHEDULES = {"linear": NoiseSchedule.linear(), "cosine": NoiseSchedule.cosine()}
 

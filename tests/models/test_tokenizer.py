@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motionloom.errors import CheckpointError, RequestError
-from motionloom.models.official import tokenizer_from_official
-from motionloom.models.tokenizer import MotionTokenizer, Norm, TokenizerConfig, tokenizer_loss
+from motionloom.models.masked.official import tokenizer_from_official
+from motionloom.models.tokenizers.motion import MotionTokenizer, Norm, TokenizerConfig, tokenizer_loss
 
 
 def features(seed: int, clips: int, frames: int, size: int = 12) -> torch.Tensor:

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from motionloom.errors import MotionError
 from motionloom.motion import rotations as rot
-from motionloom.motion.motion import Motion
-from motionloom.motion.resample import resample, take
+from motionloom.motion.motion import Motion, resample, take
 from motionloom.motion.skeleton import Skeleton
 
 ONE = Skeleton(("root",), (-1,), torch.zeros(1, 3))

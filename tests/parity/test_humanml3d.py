@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from motionloom.motion import rotations as rot
-from motionloom.motion.features import LAYOUTS, root_path
-from motionloom.motion.humanml3d import (
+from motionloom.motion.features.humanml3d_published import (
     bone_offsets,
     encode_published,
     inverse_kinematics,
@@ -19,6 +18,7 @@ from motionloom.motion.humanml3d import (
     recover_from_rotations,
     recover_positions,
 )
+from motionloom.motion.features.layout import LAYOUTS, root_path
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures"
 HML, KIT = LAYOUTS["humanml3d"], LAYOUTS["kit"]

@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 
 from motionloom.motion import rotations as rot
-from motionloom.motion.features import LAYOUTS
-from motionloom.motion.humanml3d import encode_published
-from motionloom.motion.kinematics import forward_kinematics
-from motionloom.motion.skeleton import CANONICAL_HANDS, PARTS, Skeleton
-from motionloom.motion.unified import decode_positions, encode_keypoints
-from motionloom.motion.unified_layout import SIZE, SLICES, Unified, UnifiedOptions, UnifiedStats, pad_rows
-from motionloom.motion.unified_published import (
+from motionloom.motion.features.humanml3d_published import encode_published
+from motionloom.motion.features.layout import LAYOUTS
+from motionloom.motion.features.motionverse import decode_positions, encode_keypoints
+from motionloom.motion.features.motionverse_layout import SIZE, SLICES, Unified, UnifiedOptions, UnifiedStats, pad_rows
+from motionloom.motion.features.motionverse_published import (
     face_z,
     load_joints,
     load_rotations,
@@ -26,6 +24,8 @@ from motionloom.motion.unified_published import (
     thinning,
     z_up_to_y_up,
 )
+from motionloom.motion.kinematics import forward_kinematics
+from motionloom.motion.skeleton import CANONICAL_HANDS, PARTS, Skeleton
 
 FIXTURE = Path(__file__).parents[3] / "shared" / "fixtures" / "lmm_convert.npz"
 CASES = ("h3d_hands", "h3d_nosmooth", "smpl156_expr", "h3d_22joints", "smpl72", "upper_body")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from motionloom.models.experts import Experts, balance, choose
+from motionloom.models.diffusion.moe import Experts, balance, choose
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures"
 NAMES = {

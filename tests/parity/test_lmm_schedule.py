@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from motionloom.models.diffusion_training import feature_loss
-from motionloom.models.schedule import Known, NoiseSchedule, solve
-from motionloom.motion.unified_layout import UnifiedOptions, spread_mask
+from motionloom.models.diffusion.schedule import Known, NoiseSchedule, solve
+from motionloom.models.diffusion.training import feature_loss
+from motionloom.motion.features.motionverse_layout import UnifiedOptions, spread_mask
 
 FIXTURE = Path(__file__).parents[3] / "shared" / "fixtures" / "lmm_sampler_loss.safetensors"
 SCHEDULE = NoiseSchedule.linear()

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from motionloom.models.motion_decoding import Writer
-from motionloom.models.motion_llm import MotionLM, MotionLMConfig
-from motionloom.models.motion_vocabulary import Codes, middle, pad_sequences, prefix, sequence
-from motionloom.models.official import tokenizer_from_official
-from motionloom.models.tokenizer import MotionTokenizer
+from motionloom.models.language.decoding import Writer
+from motionloom.models.language.model import MotionLM, MotionLMConfig
+from motionloom.models.language.vocabulary import Codes, middle, pad_sequences, prefix, sequence
+from motionloom.models.masked.official import tokenizer_from_official
+from motionloom.models.tokenizers.motion import MotionTokenizer
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures"
 FORMS = [("gated-gelu", False), ("gated-gelu", True), ("relu", True)]

@@ -7,11 +7,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from motionloom.models.masked import MaskedTransformer
-from motionloom.models.masked_sampling import inpaint_published, sample_published
-from motionloom.models.masked_training import published_loss
-from motionloom.models.official import masked_from_official, split_tokenizer, tokenizer_from_official
-from motionloom.models.tokenizer import MotionTokenizer
+from motionloom.models.masked.model import MaskedTransformer
+from motionloom.models.masked.official import masked_from_official, split_tokenizer, tokenizer_from_official
+from motionloom.models.masked.sampling import inpaint_published, sample_published
+from motionloom.models.masked.training import published_loss
+from motionloom.models.tokenizers.motion import MotionTokenizer
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures"
 

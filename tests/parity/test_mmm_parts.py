@@ -7,12 +7,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from motionloom.models.official import (
+from motionloom.models.masked.official import (
     parts_masked_from_official,
     parts_tokenizer_from_official,
     split_tokenizer,
 )
-from motionloom.models.parts import PartsTokenizer, PartsTransformer, sample_upper
+from motionloom.models.masked.upper_body import PartsTokenizer, PartsTransformer, sample_upper
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures"
 

@@ -10,9 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from motionloom.models.official import tokenizer_from_official
-from motionloom.models.quantize import EMAQuantizer
-from motionloom.models.tokenizer import Activation, MotionTokenizer, Norm, tokenizer_loss
+from motionloom.models.masked.official import tokenizer_from_official
+from motionloom.models.tokenizers.motion import Activation, MotionTokenizer, Norm, tokenizer_loss
+from motionloom.models.tokenizers.quantize import EMAQuantizer
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures"
 VARIANTS = ["mmm_tiny_vqvae", "mmm_tiny_vqvae_kit", "mmm_tiny_vqvae_gelu_gn"]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from motionloom.models.evaluator import Evaluator
-from motionloom.models.official import evaluator_from_official
+from motionloom.models.masked.official import evaluator_from_official
+from motionloom.models.text_motion.guo import Evaluator
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures"
 

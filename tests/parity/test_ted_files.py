@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motionloom.data.lmdbfiles import LmdbFile
-from motionloom.data.serialized import read_serialized
+from motionloom.data.formats.arrow import read_serialized
+from motionloom.data.formats.lmdb import LmdbFile
 
 PARITY = Path(__file__).parent
 

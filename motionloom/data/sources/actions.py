@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from motionloom.data.pickles import read_pickle
+from motionloom.data.formats.pickle import read_pickle
 from motionloom.data.sources import Take
 from motionloom.data.sources.common import BODY, lines_of, listed, need, split_of
 from motionloom.data.sources.keypoints import keypoint_motion, sided
 from motionloom.data.sources.smpl import smpl_motion
 from motionloom.errors import DataError
-from motionloom.motion.io.files import parse_npy, read_bytes, read_text
+from motionloom.motion.files import parse_npy, read_bytes, read_text
 from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import CANONICAL
 

@@ -13,10 +13,10 @@ import torch
 from motionloom.data.sources import Take, Timed
 from motionloom.data.sources.common import BODY, HANDS, lines_of, listed, need, read_json, read_table
 from motionloom.errors import DataError
+from motionloom.motion.files import check_numbers, parse_npy, read_bytes
 from motionloom.motion.io.amass import read_amass
-from motionloom.motion.io.files import check_numbers, parse_npy, read_bytes
 from motionloom.motion.motion import Motion
-from motionloom.motion.resample import take as take_frames
+from motionloom.motion.motion import take as take_frames
 from motionloom.motion.retarget import from_positions
 
 LICENCE = "AMASS licence (non-commercial research)"

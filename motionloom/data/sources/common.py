@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from motionloom.errors import DataError, MotionFileError
-from motionloom.motion.io.files import read_text
+from motionloom.motion.files import read_text
 
 BODY = ("root", "head", "stem", "left_arm", "right_arm", "left_leg", "right_leg")
 """Parts of a body that is captured without fingers and face."""

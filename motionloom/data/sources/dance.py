@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from motionloom.data.pickles import read_pickle
+from motionloom.data.formats.pickle import read_pickle
 from motionloom.data.sources import Media, Take, Timed
 from motionloom.data.sources.common import BODY, HANDS, lines_of, listed, need, read_json
 from motionloom.data.sources.smpl import rotated_motion, smpl_motion
 from motionloom.errors import DataError
 from motionloom.motion import rotations as rot
-from motionloom.motion.io.files import check_numbers, parse_npy, read_bytes
+from motionloom.motion.files import check_numbers, parse_npy, read_bytes
 from motionloom.motion.motion import Motion
 
 AIST_LICENCE = "CC BY 4.0 (AIST++ annotations, Google; music and video: AIST Dance DB terms)"

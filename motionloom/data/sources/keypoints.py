@@ -12,10 +12,10 @@ from motionloom.data.quality import raw_flags
 from motionloom.data.sources.smpl import turn_up
 from motionloom.errors import DataError, MotionloomError
 from motionloom.motion import rotations as rot
-from motionloom.motion.io.files import check_numbers
+from motionloom.motion.features.motionverse_keypoints import motion_from_keypoints
+from motionloom.motion.files import check_numbers
 from motionloom.motion.motion import Motion, Provenance
 from motionloom.motion.skeleton import CANONICAL, JOINT_PARTS, PARTS
-from motionloom.motion.unified_keypoints import motion_from_keypoints
 
 Points = Mapping[str, int | tuple[int, int, float]]
 """Canonical joint -> a point, or two points and the share of the way from the first to the second."""

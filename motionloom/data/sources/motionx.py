@@ -13,7 +13,7 @@ from motionloom.data.sources.amass import marked_texts
 from motionloom.data.sources.common import BODY, HANDS, lines_of, listed, need, split_of
 from motionloom.data.sources.smpl import smpl_motion
 from motionloom.errors import DataError
-from motionloom.motion.io.files import check_numbers, parse_npy, read_bytes
+from motionloom.motion.files import check_numbers, parse_npy, read_bytes
 from motionloom.motion.motion import Motion
 
 LICENCE = "Motion-X licence (non-commercial research); subsets under their own terms"

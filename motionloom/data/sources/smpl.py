@@ -13,7 +13,7 @@ from torch import Tensor
 
 from motionloom.errors import DataError, MotionError
 from motionloom.motion import rotations as rot
-from motionloom.motion.io.files import check_numbers
+from motionloom.motion.files import check_numbers
 from motionloom.motion.motion import Motion, Provenance
 from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from motionloom.data.sources import Media, Take, Timed
 from motionloom.data.sources.common import BODY, HANDS, listed, split_of
 from motionloom.errors import DataError, MotionFileError
-from motionloom.motion.io.files import read_bytes
+from motionloom.motion.files import read_bytes
 
 BEAT_LICENCE = "BEAT (non-commercial research)"
 _FPS = 120.0

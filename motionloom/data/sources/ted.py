@@ -20,19 +20,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from motionloom.data.lmdbfiles import LmdbFile
+from motionloom.data.formats.arrow import read_serialized
+from motionloom.data.formats.lmdb import LmdbFile
 from motionloom.data.quality import raw_flags
-from motionloom.data.serialized import read_serialized
 from motionloom.data.sources import Media, Take, Timed
 from motionloom.data.sources.common import BODY, HANDS, UPPER, listed, need
 from motionloom.data.sources.keypoints import Points, sided
 from motionloom.data.sources.smpl import turn_up
 from motionloom.errors import DataError, MotionloomError
 from motionloom.motion import rotations as rot
-from motionloom.motion.io.files import check_numbers
+from motionloom.motion.features.motionverse_keypoints import motion_from_keypoints
+from motionloom.motion.files import check_numbers
 from motionloom.motion.motion import Motion, Provenance
 from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS, PARTS
-from motionloom.motion.unified_keypoints import motion_from_keypoints
 
 TED_LICENCE = "TED-Gesture++ (non-commercial research; talks: TED, CC BY-NC-ND 4.0)"
 EXPRESSIVE_LICENCE = "TED-Expressive (non-commercial research; talks: TED, CC BY-NC-ND 4.0)"

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from motionloom.data.matfiles import read_mat
-from motionloom.data.pickles import read_pickle, read_pickled_array
+from motionloom.data.formats.mat import read_mat
+from motionloom.data.formats.pickle import read_pickle, read_pickled_array
 from motionloom.data.sources import Media, Take
 from motionloom.data.sources.common import BODY, need
 from motionloom.data.sources.keypoints import keypoint_motion, sided

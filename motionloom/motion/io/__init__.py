@@ -1,37 +1,15 @@
-"""Reading and writing motion files: ``load`` and ``save`` choose the format by suffix.
+"""Reading and writing motion files: ``load`` and ``save`` choose the format by suffix."""
 
-Formats are plain tables suffix -> function, imported when first used. Pictures and videos are written by
-whoever announces itself under the entry-point group ``motionloom.writers``.
-"""
-
-import inspect
 import os
-from collections.abc import Callable
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from motionloom.errors import MotionFileError
-from motionloom.motion.io.files import atomic_path, read_bytes
+from motionloom.motion.files import read_bytes
+from motionloom.motion.formats import READERS, WRITERS, can_write, check_options, find_suffix, resolve, write
 from motionloom.motion.motion import Motion
 
-READERS = {
-    ".bvh": "motionloom.motion.io.bvh:read_bvh",
-    ".amc": "motionloom.motion.io.acclaim:read_acclaim",
-    ".npz": "motionloom.motion.io.arrays:read_npz",
-    ".npy": "motionloom.motion.io.arrays:read_npy",
-    ".csv": "motionloom.motion.io.arrays:read_csv",
-}
-WRITERS = {
-    ".bvh": "motionloom.motion.io.bvh_write:write_bvh",
-    ".glb": "motionloom.motion.io.gltf:write_glb",
-    ".amass.npz": "motionloom.motion.io.amass:write_amass",
-    ".npz": "motionloom.motion.io.arrays:write_npz",
-    ".npy": "motionloom.motion.io.arrays:write_npy",
-    ".csv": "motionloom.motion.io.arrays:write_csv",
-}
-_WRITERS_GROUP = "motionloom.writers"
+__all__ = ["READERS", "WRITERS", "can_write", "load", "save"]
 
 
 def load(path: str | os.PathLike[str], **options: Any) -> Motion:
@@ -46,7 +24,7 @@ def load(path: str | os.PathLike[str], **options: Any) -> Motion:
             the file and, in text formats, the line.
     """
     path = Path(path)
-    suffix = _suffix(path, READERS)
+    suffix = find_suffix(path, READERS)
     if path.suffix.lower() == ".asf":
         raise MotionFileError(f"{path}: an .asf holds only a skeleton; give the .amc beside it")
     if suffix is None:
@@ -54,8 +32,8 @@ def load(path: str | os.PathLike[str], **options: Any) -> Motion:
         raise MotionFileError(f"{path}: motions of this kind are not read; known are {known}")
     if not path.is_file():
         read_bytes(path)
-    reader = _resolve(READERS[suffix])
-    _check_options(path, reader, options)
+    reader = resolve(READERS[suffix])
+    check_options(path, reader, options)
     return reader(path, **options)
 
 
@@ -73,47 +51,4 @@ def save(motion: Motion, path: str | os.PathLike[str], **options: Any) -> None:
         MotionFileError: The suffix or an option is unknown, the directory does not exist, or the format
             cannot hold this motion.
     """
-    path = Path(path)
-    writer = can_write(path)
-    _check_options(path, writer, options)
-    with atomic_path(path) as temporary:
-        writer(motion, temporary, **options)
-
-
-def can_write(path: str | os.PathLike[str]) -> Callable[..., None]:
-    """Find the writer for a file; called before long work, it refuses what could not be written after it.
-
-    Raises:
-        MotionFileError: The suffix is unknown, or the directory does not exist.
-    """
-    path = Path(path)
-    suffix = _suffix(path, WRITERS)
-    pictures = {entry.name: entry for entry in entry_points(group=_WRITERS_GROUP)}
-    if suffix is None and path.suffix.lower() not in pictures:
-        known = ", ".join(sorted([*WRITERS, *pictures]))
-        raise MotionFileError(f"{path}: motions of this kind are not written; known are {known}")
-    if not path.parent.is_dir():
-        raise MotionFileError(f"{path}: the directory {path.parent} does not exist; make it first")
-    return _resolve(WRITERS[suffix]) if suffix else pictures[path.suffix.lower()].load()
-
-
-def _suffix(path: Path, table: dict[str, str]) -> str | None:
-    """Find the longest suffix of the table that the file's name ends with."""
-    fitting = [suffix for suffix in table if path.name.lower().endswith(suffix)]
-    return max(fitting, key=len, default=None)
-
-
-def _resolve(target: str) -> Callable[..., Any]:
-    module, _, name = target.partition(":")
-    return getattr(import_module(module), name)
-
-
-def _check_options(path: Path, function: Callable[..., Any], options: dict[str, Any]) -> None:
-    parameters = list(inspect.signature(function).parameters.values())
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    known = [parameter.name for parameter in parameters if parameter.name not in ("path", "motion")]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        choices = f"the options are {', '.join(known)}" if known else "it has none"
-        raise MotionFileError(f"{path}: option {unknown[0]!r} does not belong to this format; {choices}")
+    write(motion, path, **options)

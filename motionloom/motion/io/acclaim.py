@@ -15,9 +15,9 @@ import torch
 
 from motionloom.errors import MotionError, MotionFileError, SkeletonError
 from motionloom.motion import rotations as rot
+from motionloom.motion.files import MAX_FRAMES, MAX_NUMBER, read_text
 from motionloom.motion.io.bvh import UNITS
 from motionloom.motion.io.bvh_parse import END
-from motionloom.motion.io.files import MAX_FRAMES, MAX_NUMBER, read_text
 from motionloom.motion.motion import Motion, Provenance
 from motionloom.motion.skeleton import MAX_JOINTS, Skeleton
 

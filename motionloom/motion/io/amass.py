@@ -12,7 +12,7 @@ import torch
 
 from motionloom.errors import MotionError, MotionFileError
 from motionloom.motion import rotations as rot
-from motionloom.motion.io.files import check_numbers, one_number, one_text, read_arrays
+from motionloom.motion.files import check_numbers, one_number, one_text, read_arrays
 from motionloom.motion.motion import Motion, Provenance
 from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS
 

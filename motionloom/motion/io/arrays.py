@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from motionloom.errors import LayoutError, MotionError, MotionFileError, SkeletonError
-from motionloom.motion.io.files import (
+from motionloom.motion.files import (
     MAX_FRAMES,
     MAX_NUMBER,
     check_numbers,
@@ -168,7 +168,7 @@ def read_npy(path: str | Path, fps: float | None = None, rotation: str = "publis
     path = Path(path)
     array = parse_npy(read_bytes(path), str(path))
     if array.ndim == 2 and array.shape[1] in LAYOUTS:
-        from motionloom.motion.features import decode_features
+        from motionloom.motion.features.humanml3d import decode_features
 
         features = _tensor(array, (None, array.shape[1]), str(path)).float()
         try:

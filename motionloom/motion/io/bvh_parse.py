@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from motionloom.errors import MotionFileError
-from motionloom.motion.io.files import MAX_FRAMES, MAX_NUMBER, read_text
+from motionloom.motion.files import MAX_FRAMES, MAX_NUMBER, read_text
 from motionloom.motion.skeleton import MAX_DEPTH, MAX_JOINTS
 
 END = "_end"

@@ -1,0 +1,103 @@
+"""``motionloom describe``, ``compose`` and ``ask``: what a motion shows, and music for it."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from motionloom.app.cli.files import read
+
+if TYPE_CHECKING:
+    from motionloom.engines.m3gpt.engine import M3GPT
+
+Source = Annotated[Path, typer.Argument(help="Motion file: .bvh .amc .npz .npy .csv")]
+Seed = Annotated[int, typer.Option(help="Same seed, same answer.")]
+Engine = Annotated[str, typer.Option(help="Engine that has words: a bundled one or a directory.")]
+Unit = Annotated[str | None, typer.Option(help="What a BVH unit is: m, cm, mm, inch or metres.")]
+TrueFps = Annotated[float | None, typer.Option(help="The source's frame rate, where its file is wrong.")]
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
+
+
+def describe(
+    source: Source,
+    count: Annotated[int, typer.Option(help="How many different sentences.")] = 3,
+    seed: Seed = 0,
+    engine: Engine = "m3gpt",
+    unit: Unit = None,
+    true_fps: TrueFps = None,
+    json_: Json = False,
+) -> None:
+    """Say in words what happens in a motion, with how sure the model is."""
+    motion = read(source, unit, true_fps)
+    captions = load_m3gpt(engine).describe(motion, count, seed)
+    if json_:
+        _print_json({"captions": [asdict(caption) for caption in captions]})
+        return
+    for caption in captions:
+        typer.echo(f"{caption.confidence:.2f}  {caption.text}")
+
+
+def compose(
+    source: Source,
+    out: Annotated[Path, typer.Option(help="Sound file to write: .wav .flac .ogg .mp3")],
+    seed: Seed = 0,
+    candidates: Annotated[int, typer.Option(help="Pieces that are written; the one that fits best is kept.")] = 4,
+    engine: Engine = "m3gpt",
+    unit: Unit = None,
+    true_fps: TrueFps = None,
+    json_: Json = False,
+) -> None:
+    """Write music for a motion, exactly as long."""
+    if out.suffix.lower() not in (".wav", ".flac", ".ogg", ".mp3"):
+        raise typer.BadParameter(f"{out}: sound is written as .wav, .flac, .ogg or .mp3", param_hint="--out")
+    if not out.parent.is_dir():
+        raise typer.BadParameter(f"{out}: there is no folder {out.parent}", param_hint="--out")
+    motion = read(source, unit, true_fps)
+    sound = load_m3gpt(engine).compose(motion, seed, candidates=candidates)
+    from motionloom.conditions.audio import save_audio
+
+    save_audio(sound, out)
+    if json_:
+        _print_json({"file": str(out), "seconds": sound.seconds, "rate": sound.rate})
+        return
+    typer.echo(f"wrote {out}: {sound.seconds:.2f} s at {sound.rate} Hz")
+
+
+def ask(
+    source: Source,
+    question: Annotated[str, typer.Argument(help="For example 'what is done?' or 'which music would fit?'")],
+    seed: Seed = 0,
+    engine: Engine = "m3gpt",
+    unit: Unit = None,
+    true_fps: TrueFps = None,
+    json_: Json = False,
+) -> None:
+    """Answer a question about a motion: what is done, what comes next, which music would fit."""
+    motion = read(source, unit, true_fps)
+    answer = load_m3gpt(engine).ask(motion, question, seed)
+    if json_:
+        _print_json(asdict(answer))
+        return
+    typer.echo(answer.text)
+
+
+def load_m3gpt(name: str) -> "M3GPT":
+    """An engine of language and motion.
+
+    Raises:
+        CheckpointError: There is none of that name, or it is another one.
+    """
+    from motionloom.engines.m3gpt.engine import M3GPT
+    from motionloom.engines.registry import load
+    from motionloom.errors import CheckpointError
+
+    engine = load(name)
+    if not isinstance(engine, M3GPT):
+        raise CheckpointError(f"{name} holds the engine {engine.name!r}; this needs 'm3gpt', which has words")
+    return engine
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))

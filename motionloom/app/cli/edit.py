@@ -1,0 +1,213 @@
+"""``motionloom complete``, ``predict`` and ``story``: edits of motions, with how smooth their seams are."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from motionloom.app.cli.conditions import Engine, Followed, From, KeypointFile, KeypointFps, Music, Speech, Video
+from motionloom.app.cli.files import check_outs, read, write
+
+Source = Annotated[Path, typer.Argument(help="Motion file: .bvh .amc .npz .npy .csv")]
+Text = Annotated[str, typer.Option(help="What the person does; left out, whatever fits.")]
+Out = Annotated[
+    list[Path] | None,
+    typer.Option(help="File to write; repeat for more. Suffix: .bvh .glb .npz .npy .csv .png .gif .mp4"),
+]
+Seed = Annotated[int, typer.Option(help="Same seed, same motion.")]
+Count = Annotated[int, typer.Option(help="How many; with more than one, files are numbered.")]
+Steps = Annotated[int | None, typer.Option(help="Passes through the network.")]
+Guidance = Annotated[float | None, typer.Option(help="How strongly the text is followed; 1 is plain.")]
+BestOf = Annotated[int, typer.Option(help="Make so many for each and keep the one that fits the text best.")]
+Fps = Annotated[float | None, typer.Option(help="Frame rate of the result; the motion's own when left out.")]
+Retarget = Annotated[bool, typer.Option("--retarget", help="Move the motion onto the canonical body first.")]
+Unit = Annotated[str | None, typer.Option(help="What a BVH unit is: m, cm, mm, inch or metres.")]
+TrueFps = Annotated[float | None, typer.Option(help="The source's frame rate, where its file is wrong.")]
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
+
+
+def complete(
+    source: Source,
+    out: Out = None,
+    keep: Annotated[str, typer.Option(help="Spans to keep in seconds: '0:1,3:4', '-1:' for the last second.")] = "",
+    keep_parts: Annotated[
+        str, typer.Option(help="Parts to keep: legs, arms, upper, lower, head, left_arm, ...; with --keep, either.")
+    ] = "",
+    text: Text = "",
+    before: Annotated[float, typer.Option(help="Seconds to make before the motion.")] = 0.0,
+    after: Annotated[float, typer.Option(help="Seconds to make after it.")] = 0.0,
+    seed: Seed = 0,
+    count: Count = 1,
+    fps: Fps = None,
+    engine: Engine = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    best_of: BestOf = 1,
+    music: Music = None,
+    speech: Speech = None,
+    from_: From = 0.0,
+    keypoints: KeypointFile = None,
+    keypoints_fps: KeypointFps = None,
+    video: Video = None,
+    retarget: Retarget = False,
+    unit: Unit = None,
+    true_fps: TrueFps = None,
+    json_: Json = False,
+) -> None:
+    """Keep some seconds or body parts of a motion and make the rest anew; what is kept comes back as it was."""
+    outs = _checked(out, count, source)
+    from motionloom.motion.keep import parse_keep
+
+    choice = parse_keep(keep, keep_parts)
+    _fill(source, outs, choice, text, before, after, seed, count, fps, engine, steps, guidance, best_of,
+          (retarget, unit, true_fps), Followed(music, speech, from_, keypoints, keypoints_fps, video),
+          json_)  # fmt: skip
+
+
+def predict(
+    source: Source,
+    seconds: Annotated[float, typer.Option(help="How much to make after the motion.")],
+    out: Out = None,
+    text: Text = "",
+    seed: Seed = 0,
+    count: Count = 1,
+    fps: Fps = None,
+    engine: Engine = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    best_of: BestOf = 1,
+    music: Music = None,
+    speech: Speech = None,
+    from_: From = 0.0,
+    keypoints: KeypointFile = None,
+    keypoints_fps: KeypointFps = None,
+    video: Video = None,
+    retarget: Retarget = False,
+    unit: Unit = None,
+    true_fps: TrueFps = None,
+    json_: Json = False,
+) -> None:
+    """Go on where a motion ends."""
+    outs = _checked(out, count, source)
+    from motionloom.errors import RequestError
+    from motionloom.motion.keep import frames
+
+    if not seconds > 0:
+        raise RequestError(f"{seconds} s to predict; give a positive number of seconds")
+    _fill(source, outs, frames(), text, 0.0, seconds, seed, count, fps, engine, steps, guidance, best_of,
+          (retarget, unit, true_fps), Followed(music, speech, from_, keypoints, keypoints_fps, video),
+          json_)  # fmt: skip
+
+
+def story(
+    script: Annotated[Path, typer.Argument(help="Text file; a line is 'seconds  sentence', # begins a comment.")],
+    out: Out = None,
+    seed: Seed = 0,
+    count: Count = 1,
+    fps: Annotated[float | None, typer.Option(help="Frame rate of the result; the model's 20 when left out.")] = None,
+    engine: Engine = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    best_of: BestOf = 1,
+    json_: Json = False,
+) -> None:
+    """One motion for several sentences, one after the other, with transitions between them."""
+    outs = _checked(out, count)
+    started = time.perf_counter()
+    from motionloom.engines.mmm.story import read_script, seams
+    from motionloom.engines.registry import load
+
+    lines = read_script(script)
+    motions = load(engine or "mmm").story(
+        lines, seed=seed, count=count, fps=fps, steps=steps, guidance=guidance, best_of=best_of
+    )
+    places = [seams(lines, motion.fps, len(motion)) for motion in motions]
+    _report(motions, places, outs, started, json_)
+
+
+def _fill(
+    source: Path, outs: list[Path], keep: Any, text: str, before: float, after: float, seed: int, count: int,
+    fps: float | None, engine: str | None, steps: int | None, guidance: float | None, best_of: int,
+    reading: tuple[bool, str | None, float | None], followed: Followed, json_: bool,
+) -> None:  # fmt: skip
+    started = time.perf_counter()
+    from motionloom.engines.registry import load
+    from motionloom.engines.request import Request, Segment
+    from motionloom.engines.timeline import lay_out, seams
+
+    to_body, unit, true_fps = reading
+    motion = read(source, unit, true_fps)
+    if to_body:
+        from motionloom.motion.retarget import retarget
+
+        motion = retarget(motion)
+    known, seconds = lay_out(motion, keep.mask(len(motion), motion.fps), before, after)
+    request = Request(
+        (Segment(text, seconds, **followed.read(seconds)),),
+        fps,
+        count,
+        seed,
+        steps,
+        guidance,
+        known=known,
+        best_of=best_of,
+    )
+    motions = load(followed.engine(engine)).serve([request])[0]
+    found = seams(request)
+    places = [
+        [min(len(made) - 1, max(1, round(at * made.fps / motion.fps))) for at in found] for made in motions
+    ]  # fmt: skip
+    _report(motions, places, outs, started, json_)
+
+
+def _checked(outs: list[Path] | None, count: int, source: Path | None = None) -> list[Path]:
+    """Refuse what cannot be written before any work is done."""
+    if not outs:
+        raise typer.BadParameter("give at least one file to write, for example --out new.bvh", param_hint="--out")
+    check_outs(outs, count, source)
+    return outs
+
+
+def _report(motions: list[Any], places: list[list[int]], outs: list[Path], started: float, json_: bool) -> None:
+    """Write the motions and say how smooth their seams are."""
+    from motionloom.metrics.seams import LIMIT, seam_jerk
+
+    measured = [
+        seam_jerk(motion.positions, motion.fps, seams) for motion, seams in zip(motions, places, strict=True)
+    ]  # fmt: skip
+    files = write(motions, outs)
+    taken = time.perf_counter() - started
+    if json_:
+        facts = [
+            {
+                "seconds": motion.seconds,
+                "fps": motion.fps,
+                "frames": len(motion),
+                "seams_s": [round(at / motion.fps, 3) for at in seams],
+                "seam_jerk": [round(value, 1) for value in jerk.seams],
+                "usual_jerk": round(jerk.usual, 1),
+                "seam_ratio": round(jerk.ratio, 3),
+            }
+            for motion, seams, jerk in zip(motions, places, measured, strict=True)
+        ]
+        found = {"motions": facts, "files": [str(file) for file in files], "seconds_taken": round(taken, 3)}
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    for file in files:
+        typer.echo(f"wrote {file}")
+    for motion, seams, jerk in zip(motions, places, measured, strict=True):
+        shown = ", ".join(f"{at / motion.fps:.1f} s" for at in seams[:8]) + (", ..." if len(seams) > 8 else "")
+        judged = "smooth" if jerk.smooth else f"not smooth: above {LIMIT:g}"
+        typer.echo(
+            f"{motion.seconds:.1f} s at {motion.fps:g} fps; "
+            + (
+                f"seams at {shown}: jerk {jerk.ratio:.2f} of the clip's own 95th percentile ({judged})"
+                if seams
+                else "no seams"
+            )
+        )
+        for note in motion.provenance.notes:
+            typer.echo(f"note: {note}")
+    typer.echo(f"all done after {taken:.1f} s")

@@ -1,0 +1,308 @@
+"""The command line: one verb a task.
+
+Nothing heavy is imported at the top: ``motionloom --help`` must answer at once.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from benchmarks.__main__ import bench
+from motionloom.app.cli.clean import clean
+from motionloom.app.cli.conditions import Engine, Followed, From, KeypointFile, KeypointFps, Music, Speech, Video
+from motionloom.app.cli.data import data
+from motionloom.app.cli.describe import ask, compose, describe
+from motionloom.app.cli.edit import complete, predict, story
+from motionloom.app.cli.evaluate import evaluate, evaluate_m3gpt, evaluate_tasks
+from motionloom.app.cli.files import check_outs, read, write
+from motionloom.errors import MotionloomError
+
+app = typer.Typer(
+    name="motionloom",
+    help="Generate, edit and understand human motion, and take it to Blender, game engines and the web.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data, name="data")
+app.add_typer(bench, name="bench")
+app.command()(clean)
+app.command()(complete)
+app.command()(predict)
+app.command()(story)
+app.command()(evaluate)
+app.command("evaluate-tasks")(evaluate_tasks)
+app.command("evaluate-m3gpt")(evaluate_m3gpt)
+app.command()(describe)
+app.command()(compose)
+app.command()(ask)
+
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
+_state = {"debug": False}
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+) -> None:
+    _state["debug"] = debug
+
+
+@app.command()
+def generate(
+    text: Annotated[str, typer.Option(help="What the person does, for example 'a person waves'.")] = "",
+    seconds: Annotated[float | None, typer.Option(help="Length; left out, it is predicted.")] = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(help="File to write; repeat for more. Suffix: .bvh .glb .npz .npy .csv .png .gif .mp4"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same motion.")] = 0,
+    count: Annotated[int, typer.Option(help="How many; with more than one, files are numbered.")] = 1,
+    fps: Annotated[float | None, typer.Option(help="Frame rate of the result; the model's 20 when left out.")] = None,
+    engine: Engine = None,
+    steps: Annotated[int | None, typer.Option(help="Passes through the network.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="How strongly the text is followed; 1 is plain.")] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(help="Point x,z in metres that the person comes to, +Z forward, +X left; repeat for a path."),
+    ] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Let the end go on into the beginning.")] = False,
+    best_of: Annotated[int, typer.Option(help="Make so many for each and keep the one that fits the text best.")] = 1,
+    music: Music = None,
+    speech: Speech = None,
+    from_: From = 0.0,
+    keypoints: KeypointFile = None,
+    keypoints_fps: KeypointFps = None,
+    video: Video = None,
+    in_time: Annotated[bool, typer.Option(help="With music: play the motion so that it rests on beats.")] = True,
+    json_: Json = False,
+) -> None:
+    """Make motions for a sentence, for music or speech, for a video, or for several of them at once."""
+    outs = out or []
+    if not outs:
+        raise typer.BadParameter("give at least one file to write, for example --out wave.bvh", param_hint="--out")
+    check_outs(outs)
+    path = [_point(text_) for text_ in to or []]
+    started = time.perf_counter()
+    from motionloom.engines.registry import load
+
+    followed = Followed(music, speech, from_, keypoints, keypoints_fps, video)
+    follows = followed.read(seconds)
+    motions = load(followed.engine(engine)).generate(
+        text,
+        seconds,
+        seed=seed,
+        count=count,
+        fps=fps,
+        steps=steps,
+        guidance=guidance,
+        path=path,
+        loop=loop,
+        best_of=best_of,
+        in_time=in_time,
+        **follows,
+    )
+    made = time.perf_counter() - started
+    files = write(motions, outs)
+    closing: list[float] = []
+    if loop:
+        from motionloom.engines.mmm.loop import wrap_jerk
+
+        closing = [wrap_jerk(motion).ratio for motion in motions]
+    if json_:
+        facts = [
+            {
+                "seconds": motion.seconds,
+                "fps": motion.fps,
+                "frames": len(motion),
+                "notes": list(motion.provenance.notes),
+                **({"loop_jerk": round(closing[at], 3)} if loop else {}),
+            }
+            for at, motion in enumerate(motions)
+        ]
+        _print_json({"motions": facts, "files": [str(file) for file in files], "seconds_taken": round(made, 3)})
+        return
+    for file in files:
+        typer.echo(f"wrote {file}")
+    lengths = ", ".join(f"{motion.seconds:.1f} s" for motion in motions)
+    for motion in motions:
+        for note in motion.provenance.notes:
+            typer.echo(f"note: {note}")
+    for ratio in closing:
+        typer.echo(f"where the loop closes: jerk {ratio:.2f} of the clip's own 95th percentile")
+    typer.echo(f"made {lengths} of motion in {made:.1f} s, all done after {time.perf_counter() - started:.1f} s")
+
+
+def _point(text: str) -> tuple[float, float]:
+    """Two numbers with a comma between them."""
+    try:
+        x, z = (float(word) for word in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no point; write x,z in metres, for example 0,2", param_hint="--to"
+        ) from None
+    return x, z
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Motion file: .bvh .amc .npz .npy .csv")],
+    target: Annotated[Path, typer.Argument(help="File to write: .bvh .glb .npz .npy .csv .png .gif .mp4")],
+    fps: Annotated[float | None, typer.Option(help="Resample to this frame rate.")] = None,
+    true_fps: Annotated[float | None, typer.Option(help="The source's frame rate, where its file is wrong.")] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="What a BVH unit is: m, cm, mm, inch or metres; else guessed.")
+    ] = None,
+    to_body: Annotated[bool, typer.Option("--retarget", help="Move it onto the canonical body.")] = False,
+) -> None:
+    """Turn a motion file into another format."""
+    check_outs([target])
+    motion = read(source, unit, true_fps)
+    if to_body:
+        from motionloom.motion.retarget import retarget
+
+        motion = retarget(motion)
+    if fps is not None:
+        motion = motion.at_fps(fps)
+    motion.save(target)
+    typer.echo(f"wrote {target}: {len(motion)} frames at {motion.fps:g} fps, {len(motion.skeleton)} joints")
+    for note in motion.provenance.notes:
+        typer.echo(f"note: {note}")
+
+
+@app.command()
+def inspect(
+    source: Annotated[Path, typer.Argument(help="Motion file.")],
+    unit: Annotated[str | None, typer.Option(help="What a BVH unit is.")] = None,
+    true_fps: Annotated[float | None, typer.Option(help="The source's frame rate, where its file is wrong.")] = None,
+    text: Annotated[str, typer.Option(help="A sentence; says how well the motion fits it.")] = "",
+    json_: Json = False,
+) -> None:
+    """Print what a motion is, its physical quality and how well it fits a text."""
+    from motionloom.app.inspect import facts
+
+    motion = read(source, unit, true_fps)
+    found = facts(motion)
+    if text:
+        from motionloom.engines.text_motion import Scorer
+
+        fit = Scorer().fit(text, motion)
+        found |= {"fit": fit.verdict, "cosine": fit.score, "poor": fit.poor}
+    if json_:
+        _print_json(found)
+        return
+    width = max(len(name) for name in found)
+    for name, value in found.items():
+        shown = f"{value:.3f}" if isinstance(value, float) else "; ".join(value) if isinstance(value, list) else value
+        typer.echo(f"{name:<{width}}  {shown}")
+
+
+@app.command()
+def render(
+    source: Annotated[Path, typer.Argument(help="Motion file.")],
+    out: Annotated[Path, typer.Option(help="Picture or video: .png .gif .mp4")],
+    title: Annotated[str | None, typer.Option(help="Headline of the sheet.")] = None,
+    poses: Annotated[int, typer.Option(help="Moments on the sheet.")] = 9,
+    size: Annotated[int, typer.Option(help="Side of the video in pixels.")] = 400,
+    unit: Annotated[str | None, typer.Option(help="What a BVH unit is.")] = None,
+) -> None:
+    """Draw a contact sheet or a video."""
+    from motionloom.app import render as drawing
+
+    if out.suffix.lower() not in (".png", ".gif", ".mp4"):
+        raise typer.BadParameter(f"{out}: pictures are .png, .gif or .mp4", param_hint="--out")
+    motion = read(source, unit)
+    if out.suffix.lower() == ".png":
+        drawing.write_sheet(motion, out, title, poses)
+    else:
+        drawing.write_video(motion, out, size)
+    typer.echo(f"wrote {out}")
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, for example configs/mmm-masked.toml")],
+    store: Annotated[Path, typer.Option(help="Store to train on.")],
+    run: Annotated[Path, typer.Option(help="Folder for logs, checkpoints and the result; an unfinished run goes on.")],
+    steps: Annotated[int | None, typer.Option(help="Updates, instead of the recipe's.")] = None,
+    devices: Annotated[int, typer.Option(help="Processes or GPUs.")] = 1,
+    accelerator: Annotated[str, typer.Option(help="cpu, gpu or auto.")] = "auto",
+    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard events beside the CSV log.")] = False,
+) -> None:
+    """Train a model from a recipe."""
+    from motionloom.training.loop import train as run_training
+    from motionloom.training.recipes import load_recipe
+
+    folder = run_training(load_recipe(recipe, steps=steps), store, run, devices, accelerator, tensorboard)
+    typer.echo(f"wrote {folder}")
+
+
+@app.command()
+def models(json_: Json = False) -> None:
+    """List the bundled models with their size, licence and data."""
+    from motionloom.app.inspect import bundled
+
+    found = bundled()
+    if json_:
+        _print_json(found)
+        return
+    for entry in found:
+        typer.echo(
+            f"{entry['model']}: {entry['parameters'] / 1e6:.2f} M parameters,"
+            f" {entry['bytes'] / 1e6:.1f} MB, {entry['licence']}, data {', '.join(entry['sources'])}"
+        )
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="Official checkpoint: .pth, .tar or .safetensors")],
+    kind: Annotated[
+        str, typer.Option(help="What it is: tokenizer, masked, parts_tokenizer, parts_masked, diffusion or evaluator.")
+    ],
+    mean: Annotated[Path, typer.Option(help="Mean.npy the checkpoint was trained with.")],
+    std: Annotated[Path, typer.Option(help="Std.npy the checkpoint was trained with.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; one sub-folder a model.")],
+    licence: Annotated[str, typer.Option(help="Licence of the weights, as their authors state it.")],
+) -> None:
+    """Turn an official checkpoint into our format."""
+    from motionloom.models.importing import import_checkpoint
+
+    for folder in import_checkpoint(source, kind, mean, std, out, licence):
+        typer.echo(f"wrote {folder}")
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def main() -> None:
+    """Entry point: errors are one line on stderr; exit status 1, or 2 for wrong usage."""
+    # Threads that wait must soon sleep: on a busy machine torch's would spin, and a clip take minutes, not seconds.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    # A usage error; typer re-exports only this class of the family it carries.
+    wrong_usage: type[Exception] = cast(type[Exception], typer.BadParameter.__mro__[1])
+    try:
+        status = typer.main.get_command(app).main(prog_name="motionloom", standalone_mode=False)
+    except wrong_usage as error:
+        message = " ".join(str(getattr(error, "format_message", lambda: error)()).split())
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "motionloom"
+        if message:
+            print(f"{path}: {message} (see `{path} --help`)", file=sys.stderr)
+        sys.exit(2)
+    except MotionloomError as error:
+        if _state["debug"]:
+            raise
+        print(f"motionloom: {error}", file=sys.stderr)
+        sys.exit(1)
+    except (KeyboardInterrupt, typer.Abort):
+        print("motionloom: stopped", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,1 @@
+"""Bounded readers of containers that datasets come in."""

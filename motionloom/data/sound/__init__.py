@@ -1,0 +1,1 @@
+"""Synthetic music and speech, and the sound features of a store."""

@@ -1,0 +1,1 @@
+"""Engines: what a user holds. ``base`` has the contract, ``registry`` finds them."""

@@ -1,0 +1,1 @@
+"""LMM: the large motion model (arXiv 2404.01284)."""

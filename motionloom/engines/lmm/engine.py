@@ -1,0 +1,191 @@
+"""The motion diffusion model as an engine: text, music, speech, video, known frames and parts, at any frame rate.
+
+Requests, seeds and answers are those of ``generate.py``; how frames are made stands in ``denoise.py``.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from motionloom.conditions.text import TextEncoder
+from motionloom.engines.base import Engine
+from motionloom.engines.lengths import LengthEstimator
+from motionloom.engines.lmm.denoiser import Denoiser, Job, LMMOptions
+from motionloom.engines.request import Request, Segment
+from motionloom.engines.seeds import item_seed
+from motionloom.engines.timeline import Timeline, blended, leg_scale, timeline
+from motionloom.errors import CheckpointError, RequestError
+from motionloom.models.checkpoint import Checkpoint, load_checkpoint
+from motionloom.motion.motion import Motion
+from motionloom.motion.skeleton import BODY_COLUMNS, CANONICAL
+from motionloom.progress import SILENT, Progress
+
+FPS = 20.0
+"""Frame rate of an answer that none is asked for."""
+CONTEXT = 2.0
+"""Seconds of known motion on each side of what is to be made that the model sees."""
+
+
+class LMM(Engine):
+    """The motion diffusion model as an engine.
+
+    Args:
+        folder: Directory with the checkpoint ``diffusion`` and, to choose lengths, ``length``; or that of a diffusion
+            model itself. Without ``length``, that of the bundled engine ``mmm`` is used.
+
+    Raises:
+        CheckpointError: The model is missing or of another kind.
+    """
+
+    name = "lmm"
+    Options = LMMOptions
+
+    def __init__(self, folder: Path) -> None:
+        inside = folder / "diffusion" if (folder / "diffusion" / "config.json").is_file() else folder
+        if not (inside / "config.json").is_file():
+            raise CheckpointError(f"{folder} is no LMM engine: diffusion is missing; train one with configs/lmm-*.toml")
+        self.folder = folder
+        self.checkpoint: Checkpoint = load_checkpoint(inside)
+        self.denoiser = Denoiser(self.checkpoint, inside)
+
+    @classmethod
+    def open(cls, folder: Path, **options: Any) -> "LMM":
+        """The engine with the weights of a folder.
+
+        Raises:
+            CheckpointError: See the class.
+        """
+        return cls(folder, **options)
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """Whether a folder without ``engine.json`` holds this engine."""
+        if (folder / "diffusion" / "config.json").is_file():
+            return True
+        config = folder / "config.json"
+        return config.is_file() and '"kind": "diffusion"' in config.read_text(encoding="utf-8")
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What a request may need; conditions are those that the model was trained with."""
+        return frozenset({"unconditioned", "known frames", "known parts", *self.denoiser.model.config.modalities})
+
+    @property
+    def text(self) -> TextEncoder:
+        """The text encoder, loaded when first needed."""
+        return self.denoiser.text
+
+    @property
+    def max_seconds(self) -> float:
+        """Longest motion in one piece [s]."""
+        return self.denoiser.max_seconds
+
+    @property
+    def min_seconds(self) -> float:
+        """Shortest motion [s]."""
+        return self.denoiser.min_seconds
+
+    @property
+    def licence(self) -> str:
+        """Licence of the weights."""
+        return self.checkpoint.licence
+
+    @cached_property
+    def lengths(self) -> LengthEstimator:
+        """The length predictor, loaded when first needed.
+
+        Raises:
+            RequestError: There is none.
+        """
+        bundled = Path(str(resources.files("motionloom") / "starter" / "mmm"))
+        own = [] if self.folder is None else [self.folder / "length"]
+        for folder in (*own, bundled / "length"):
+            if (folder / "config.json").is_file():
+                return LengthEstimator.open(folder)
+        raise RequestError("how long the motion is was not said, and there is no length predictor: give seconds")
+
+    def run(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[list[Motion]]:
+        """Make the motions of several requests, one by one; see ``Engine.run``.
+
+        Raises:
+            RequestError: A request lies outside the limits of the model.
+        """
+        plans = [(request, self.options(request)) for request in requests]
+        progress.expect(sum(request.count * options.steps for request, options in plans))
+        return [
+            [self._made(request, item_seed(request.seed, index), options, progress) for index in range(request.count)]
+            for request, options in plans
+        ]
+
+    def options(self, request: Request) -> LMMOptions:
+        """Options of a request; see ``Engine.options``.
+
+        Raises:
+            RequestError: Also where a weight is of a condition that the model does not know.
+        """
+        options = super().options(request)
+        wrong = sorted(set(options.weights) - set(self.denoiser.model.config.modalities))
+        if wrong:
+            known = ", ".join(self.denoiser.model.config.modalities)
+            raise RequestError(f"weights are {dict(options.weights)}; give 0 to 20 for some of {known}")
+        return options
+
+    def _made(self, request: Request, seed: int, options: LMMOptions, progress: Progress) -> Motion:
+        if request.known is not None:
+            return self._completed(timeline(request), request.segments[0], seed, options, progress)
+        segment = request.segments[0]
+        seconds = segment.seconds
+        if seconds is None:
+            found = self.lengths.seconds(segment.text, seed)
+            seconds = min(max(found, self.min_seconds), self.max_seconds)
+        fps = request.fps or FPS
+        # A length that was asked for is judged as it was asked for.
+        self.denoiser.rate(seconds, fps)
+        return self.denoiser.make(Job(max(1, round(seconds * fps)), fps, segment, seed), options, progress)
+
+    def _completed(
+        self, line: Timeline, segment: Segment, seed: int, options: LMMOptions, progress: Progress
+    ) -> Motion:
+        """Make what is not known of a timeline; the answer has its frame rate and body."""
+        source = line.motion
+        start, stop = _span(line.known, source.fps, self.denoiser.max_seconds)
+        body = source.skeleton
+        scale = leg_scale(body)
+        seen = source.with_(
+            skeleton=CANONICAL,
+            rotations=source.rotations[start:stop],
+            root=source.root[start:stop] / scale,
+            contacts=None,
+        )
+        job = Job(stop - start, source.fps, segment, seed, (seen, line.known[start:stop]), start / source.fps)
+        found = self.denoiser.make(job, options, progress)
+        rotations, root = source.rotations.clone(), source.root.clone()
+        rotations[start:stop], root[start:stop] = found.rotations, found.root * scale
+        contacts = None if source.contacts is None else source.contacts.clone()
+        if contacts is not None and found.contacts is not None:
+            contacts[start:stop] = found.contacts
+        made = source.with_(rotations=rotations, root=root, contacts=contacts)
+        return blended(line, made, min(max(line.first, start), stop - 1), overlaps=False)
+
+
+def _span(known: Bool[Tensor, "T 10"], fps: float, most: float) -> tuple[int, int]:
+    """Frames that the model looks at: those with unknown cells, and known ones on both sides.
+
+    Raises:
+        RequestError: There are more than ``most`` seconds between the first unknown cell and the last.
+    """
+    missing = (~known[:, BODY_COLUMNS].all(1)).nonzero()[:, 0]
+    first, last = int(missing[0]), int(missing[-1]) + 1
+    spare = most * fps - (last - first)
+    if spare < 0:
+        raise RequestError(
+            f"{(last - first) / fps:.1f} s are to be made; this model makes at most {most:.1f} s in one piece: keep"
+            " more, or go on in several steps"
+        )
+    context = min(round(CONTEXT * fps), int(spare / 2))
+    return max(0, first - context), min(len(known), last + context)

@@ -1,0 +1,1 @@
+"""MMM: the generative masked motion model (arXiv 2312.03596)."""

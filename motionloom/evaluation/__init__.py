@@ -1,0 +1,1 @@
+"""Evaluation of engines, a file a protocol."""

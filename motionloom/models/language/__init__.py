@@ -1,0 +1,1 @@
+"""The motion language model of M3GPT."""

@@ -1,0 +1,1 @@
+"""Text-motion encoders: ours, and the one of Guo et al."""

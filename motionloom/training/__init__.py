@@ -1,0 +1,1 @@
+"""Training: one loop, and a file a trainer."""
