@@ -109,6 +109,13 @@ def circles(edges):
     return found
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_package_needs_nothing_beside_it(path):
+    beside = {"benchmarks", "tests", "runs", "examples"}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not [f"{line} imports {name}" for name, line in imports(path, tree) if name.split(".")[0] in beside]
+
+
 def test_no_import_goes_in_a_circle():
     assert circles(graph()) == []
 

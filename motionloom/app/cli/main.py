@@ -12,7 +12,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from benchmarks.__main__ import bench
+from motionloom.app.cli.bench import bench
 from motionloom.app.cli.clean import clean
 from motionloom.app.cli.conditions import Engine, Followed, From, KeypointFile, KeypointFps, Music, Speech, Video
 from motionloom.app.cli.data import data
