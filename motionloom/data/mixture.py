@@ -64,10 +64,10 @@ class Mixture:
         raw = np.asarray(frames, dtype=np.float64) * size**-options.power
         self._chances: list[np.ndarray] = []
         for task in self.tasks:
-            capabilities = np.array([task in clip.tasks for clip in clips])
+            serving = np.array([task in clip.tasks for clip in clips])
             chances = np.zeros(len(clips))
             for source in sorted(known):
-                rows = capabilities & (sources == source)
+                rows = serving & (sources == source)
                 if rows.any():
                     chances[rows] = options.datasets.get(source, 1.0) * raw[rows] / raw[rows].sum()
             if not chances.any():
