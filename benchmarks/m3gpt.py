@@ -20,7 +20,7 @@ from motionloom.app.clock import has_bf16, machine, size, time_jobs
 from motionloom.engines.m3gpt.engine import M3GPT
 from motionloom.engines.threads import using_threads
 from motionloom.errors import RequestError
-from motionloom.models.language.decoding import Writer
+from motionloom.models.language.decoding import Decoder
 from motionloom.models.language.model import MotionLM, MotionLMConfig
 from motionloom.models.language.t5 import Precision
 
@@ -78,7 +78,7 @@ class BenchM3GPTOptions:
 def bench_m3gpt(options: BenchM3GPTOptions) -> dict[str, Any]:
     """Time greedy motion answers of an exact length, ours and those of ``transformers``, and the bundled engine.
 
-    Both write only motion codes behind a forced start. Making a ``Writer`` (once a process) is not counted.
+    Both write only motion codes behind a forced start. Making a ``Decoder`` (once a process) is not counted.
 
     Args:
         options: What is timed.
@@ -174,11 +174,11 @@ def _ours(
     model: MotionLM, precision: Precision, prompts: Int[Tensor, "B S"], options: BenchM3GPTOptions,
     theirs: dict[str, Any] | str, wanted: Int[Tensor, "B N"] | None,
 ) -> dict[str, Any]:  # fmt: skip
-    writer = Writer(model, precision)
+    writer = Decoder(model, precision)
     found: dict[int, Tensor] = {}
 
     def write(items: int) -> None:
-        said = writer.write(list(prompts[:items]), "motion", most=options.tokens, least=options.tokens)
+        said = writer.write(list(prompts[:items]), "motion", max_codes=options.tokens, min_codes=options.tokens)
         found[items] = torch.stack(said.ids)
 
     figures = _times(write, options)

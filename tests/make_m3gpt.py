@@ -7,7 +7,7 @@ from corpus import walk
 from make_mmm import SPREAD
 
 from motionloom.conditions.audio import RATE, Sound
-from motionloom.engines.m3gpt.decoder import Ask, Speaker
+from motionloom.engines.m3gpt.decoder import MotionLanguageModel, Prompt
 from motionloom.models.checkpoint import save_checkpoint
 from motionloom.models.language.model import MotionLM, MotionLMConfig
 from motionloom.models.language.prompts import TASKS
@@ -62,14 +62,14 @@ def clicks(seconds: float, bpm: float = 120.0, rate: int = RATE) -> Sound:
     return Sound(samples, rate)
 
 
-def noted(monkeypatch) -> list[Ask]:
+def noted(monkeypatch) -> list[Prompt]:
     """Whatever the engine asks its model from now on."""
-    asked: list[Ask] = []
-    say = Speaker.say
+    asked: list[Prompt] = []
+    say = MotionLanguageModel.generate
 
-    def noting(speaker, asks, modality, *options):
+    def noting(model, asks, modality, *options):
         asked.extend(asks)
-        return say(speaker, asks, modality, *options)
+        return say(model, asks, modality, *options)
 
-    monkeypatch.setattr(Speaker, "say", noting)
+    monkeypatch.setattr(MotionLanguageModel, "generate", noting)
     return asked

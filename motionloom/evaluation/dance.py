@@ -228,9 +228,9 @@ class DanceMeasures:
 
     def _seams(self, motion: Motion) -> list[int]:
         """Frames at which the engine's pieces of a dance meet."""
-        speaker = self.engine.speaker
-        codes = math.ceil(motion.seconds * speaker.rate - 1e-6)
-        return [speaker.motion.frames_per_token * code for code in marks(0, codes, MUSIC_PIECE * speaker.rate)[1:-1]]
+        model = self.engine.model
+        codes = math.ceil(motion.seconds * model.rate - 1e-6)
+        return [model.motion.frames_per_token * code for code in marks(0, codes, MUSIC_PIECE * model.rate)[1:-1]]
 
 
 def _apart(a: Tensor, b: Tensor) -> float:

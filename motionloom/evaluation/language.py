@@ -167,7 +167,7 @@ class _Measures:
         ]
         vectors = {
             "real": self.vectors,
-            "true codes": self.scorer.motions([self.engine.speaker.show(codes) for codes in self.codes]),
+            "true codes": self.scorer.motions([self.engine.model.decode(codes) for codes in self.codes]),
             **{name: self.scorer.motions(made) for name, made in self.makers.run(requests, {"text"}).items()},
         }
         text = self.scorer.texts(self.captions)
@@ -193,7 +193,7 @@ class _Measures:
     @cached_property
     def codes(self) -> list[Int[Tensor, "_"]]:
         """Of the real motions, whole codes only."""
-        return [self.engine.speaker.read(motion, PIECE) for motion in self.motions]
+        return [self.engine.model.encode(motion, PIECE) for motion in self.motions]
 
     def _retrieval(self, text: Tensor, motion: Tensor) -> dict[str, float]:
         top = min(3, self.options.pool)
@@ -257,15 +257,15 @@ class _Measures:
             masks.append(mask[:, 0])
             known, seconds = lay_out(motion, mask, 0.0, 0.0)
             requests.append(Request((Segment("", seconds),), seed=self.makers.seed(index), known=known))
-        speaker = self.engine.speaker
+        model = self.engine.model
         ceiling = []
         for request, motion in zip(requests, self.motions, strict=True):
             line = timeline(request)
-            known = speaker.known(line)
+            known = model.encode_timeline(line)
             # The last code may be begun only: the frames that it lacks are held.
-            frames = torch.arange(len(known) * speaker.motion.frames_per_token).clamp(max=len(motion) - 1)
-            whole = speaker.stats.normalize(encode_features(motion)[frames])
-            ceiling.append(speaker.compose(line, speaker.motion.encode(whole[None])[0], known))
+            frames = torch.arange(len(known) * model.motion.frames_per_token).clamp(max=len(motion) - 1)
+            whole = model.stats.normalize(encode_features(motion)[frames])
+            ceiling.append(model.decode_timeline(line, model.motion.encode(whole[None])[0], known))
         rival = "zero velocity" if task == "prediction" else "linear blend"
         made = {
             "true codes": ceiling,

@@ -17,7 +17,7 @@ from motionloom.conditions.text import minilm
 from motionloom.data.sound.music import kinematic_beats
 from motionloom.engines.m3gpt import engine as m3gpt
 from motionloom.engines.m3gpt import words as m3gpt_words
-from motionloom.engines.m3gpt.decoder import Ask, Speaker, prompt
+from motionloom.engines.m3gpt.decoder import MotionLanguageModel, Prompt, prompt_parts
 from motionloom.engines.m3gpt.engine import M3GPT
 from motionloom.engines.request import Request, Segment
 from motionloom.errors import CheckpointError, RequestError
@@ -103,7 +103,7 @@ def test_a_long_dance_is_written_in_pieces_that_know_the_one_before(engine, monk
     asked = noted(monkeypatch)
     (dance,) = engine.generate(music=clicks(12.0))
     assert len(dance) == 240
-    assert [ask.most for ask in asked] == [20, 20, 20]
+    assert [ask.max_codes for ask in asked] == [20, 20, 20]
     for ask in asked[1:]:
         motion, music = (part for part in ask.parts if isinstance(part, Codes))
         assert (motion.modality, len(motion.ids)) == ("motion", 10)
@@ -113,13 +113,13 @@ def test_a_long_dance_is_written_in_pieces_that_know_the_one_before(engine, monk
 
 def test_a_story_has_its_lines_where_they_belong(engine, monkeypatch):
     shown: list[torch.Tensor] = []
-    show = Speaker.show
+    show = MotionLanguageModel.decode
 
-    def noting(speaker, codes, *options, **more):
+    def noting(model, codes, *options, **more):
         shown.append(codes)
-        return show(speaker, codes, *options, **more)
+        return show(model, codes, *options, **more)
 
-    monkeypatch.setattr(Speaker, "show", noting)
+    monkeypatch.setattr(MotionLanguageModel, "decode", noting)
     lines = [Segment(WALK, 2.1), Segment("someone bows", 1.7), Segment("", 1.5), Segment("", None, music=clicks(2.0))]
     (story,) = engine.story(lines)
     assert len(story) == round((2.1 + 1.7 + 1.5 + 2.0) * 20)
@@ -155,9 +155,9 @@ def test_what_follows_known_frames_may_have_text_or_music(engine, clip, monkeypa
     (ask,) = asked
     assert str(ask.parts[-1]).endswith(WALK)
     hidden = next(part.ids for part in ask.parts if isinstance(part, Codes)) == MASKED
-    assert hidden[: len(ask.after)].tolist() == [False] * len(ask.after)
-    assert bool(hidden[len(ask.after)])
-    assert ask.most == ask.least == len(hidden) - len(ask.after)
+    assert hidden[: len(ask.prefix)].tolist() == [False] * len(ask.prefix)
+    assert bool(hidden[len(ask.prefix)])
+    assert ask.max_codes == ask.min_codes == len(hidden) - len(ask.prefix)
 
 
 def test_the_model_sees_only_what_is_known(engine, clip):
@@ -193,18 +193,20 @@ def test_captions_differ_and_the_surest_comes_first(engine, clip):
 def test_confidence_is_the_geometric_mean_of_probabilities(engine, clip):
     """One caption, its probability worked out from the network's own logits."""
     (caption,) = engine.describe(clip, count=1)
-    speaker = engine.speaker
-    words, pieces = speaker.language.vocabulary, speaker.language.pieces
-    codes = speaker.read(clip, 10.0)
+    model = engine.model
+    words, pieces = model.language.vocabulary, model.language.pieces
+    codes = model.encode(clip, 10.0)
     from motionloom.models.language.vocabulary import sequence
 
-    ((rows, score),) = speaker.say([Ask(prompt("motion-to-text", motion=codes), 48, 1, 0, codes[:0])], "text")
+    ((rows, score),) = model.generate(
+        [Prompt(prompt_parts("motion-to-text", motion=codes), 48, 1, 0, codes[:0])], "text"
+    )
     assert caption.text == " ".join(pieces.decode(rows.tolist()).split())
-    asked = sequence(prompt("motion-to-text", motion=codes), words, pieces, 260)[None]
+    asked = sequence(prompt_parts("motion-to-text", motion=codes), words, pieces, 260)[None]
     ended = len(rows) < 48
     said = torch.cat((rows, torch.tensor([words.end]))) if ended else rows
     with torch.no_grad():
-        logits = speaker.language(asked, torch.ones_like(asked).bool(), said[None], torch.ones_like(said[None]).bool())
+        logits = model.language(asked, torch.ones_like(asked).bool(), said[None], torch.ones_like(said[None]).bool())
     logits = logits[0, :, : words.text].clone()
     logits[:, [row for row in words.reserved if row != words.end]] = -math.inf
     logits[0, words.end] = -math.inf
@@ -227,9 +229,9 @@ def test_music_of_a_long_motion_goes_on_from_what_was_there(engine, monkeypatch)
     assert not torch.equal(first.samples, second.samples)
     asked = asked[: len(asked) // 2]
     assert len(asked) == 4
-    assert len(asked[0].after) == 0
-    assert all(14 <= len(ask.after) <= 45 for ask in asked[1:])
-    assert sum(ask.most for ask in asked) == math.ceil(12 * RATE / 2048)
+    assert len(asked[0].prefix) == 0
+    assert all(14 <= len(ask.prefix) <= 45 for ask in asked[1:])
+    assert sum(ask.max_codes for ask in asked) == math.ceil(12 * RATE / 2048)
     assert all(len(ask.parts[1].ids) == 25 for ask in asked if isinstance(ask.parts[1], Codes))
 
 
@@ -261,8 +263,8 @@ def test_music_fits_that_beats_when_the_motion_rests():
 def test_music_of_any_level_and_rate_is_heard_alike(engine):
     music = clicks(2.0)
     quiet = Sound(music.samples * 0.01, music.rate)
-    assert torch.equal(engine.speaker.hear(music), engine.speaker.hear(quiet))
-    assert len(engine.speaker.hear(clicks(2.0, rate=44100))) == len(engine.speaker.hear(music))
+    assert torch.equal(engine.model.encode_audio(music), engine.model.encode_audio(quiet))
+    assert len(engine.model.encode_audio(clicks(2.0, rate=44100))) == len(engine.model.encode_audio(music))
 
 
 def test_music_is_put_into_words(engine):
@@ -315,8 +317,8 @@ def test_a_text_with_special_tokens_in_it_is_only_a_text(engine):
     assert len(engine.generate(evil, seconds=1.0)[0]) == 20
     from motionloom.models.language.vocabulary import sequence
 
-    words, pieces = engine.speaker.language.vocabulary, engine.speaker.language.pieces
-    rows = sequence(prompt("text-to-motion", text=evil), words, pieces, 200).tolist()
+    words, pieces = engine.model.language.vocabulary, engine.model.language.pieces
+    rows = sequence(prompt_parts("text-to-motion", text=evil), words, pieces, 200).tolist()
     assert all(row in words.codes("text") for row in rows)
     assert rows.count(words.end) == 1
     assert not set(rows[:-1]) & set(words.reserved)

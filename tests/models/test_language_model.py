@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from motionloom.errors import CheckpointError, RequestError
 from motionloom.models.checkpoint import load_checkpoint, save_checkpoint
-from motionloom.models.language.decoding import Writer
+from motionloom.models.language.decoding import Decoder
 from motionloom.models.language.model import MotionLM, MotionLMConfig, answer_loss, from_folder, from_transformers
 from motionloom.models.language.vocabulary import (
     MASKED,
@@ -191,7 +191,7 @@ def test_training_teaches_an_answer_and_writing_says_it(backbone: str):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.1 < losses[0]
-    said = Writer(tiny).write(prompts(tiny), "motion", most=10)
+    said = Decoder(tiny).write(prompts(tiny), "motion", max_codes=10)
     assert [one.tolist() for one in said.ids] == [one.tolist() for one in codes]
     assert not said.full.any()
     assert (said.confidence > -0.2).all()
@@ -212,7 +212,7 @@ def test_too_long_is_refused_by_the_network():
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_an_answer_depends_on_its_item_only(backbone: str, modality: Modality, temperature: float):
     tiny = model(backbone)
-    writer, asked = Writer(tiny), prompts(tiny)
+    writer, asked = Decoder(tiny), prompts(tiny)
     options: dict[str, Any] = {"temperature": temperature, "top_p": 0.9}
     together = writer.write(asked, modality, [9, 4, 7], [1, 4, 2], [5, 6, 7], **options)
     turned = writer.write(asked[::-1], modality, [7, 4, 9], [2, 4, 1], [7, 6, 5], **options)
@@ -230,7 +230,7 @@ def test_an_answer_depends_on_its_item_only(backbone: str, modality: Modality, t
 )  # fmt: skip
 def test_answers_are_well_formed_and_of_the_wanted_length(seed: int, modality: Modality, low: int, more: int):
     tiny = model(seed=seed % 3)
-    said = Writer(tiny).write(prompts(tiny), modality, low + more, low, [seed, seed + 1, seed + 2], 2.0)
+    said = Decoder(tiny).write(prompts(tiny), modality, low + more, low, [seed, seed + 1, seed + 2], 2.0)
     for ids, full in zip(said.ids, said.full.tolist(), strict=True):
         assert low <= len(ids) <= low + more
         assert full == (len(ids) == low + more) or not full
@@ -244,7 +244,7 @@ def test_answers_are_well_formed_and_of_the_wanted_length(seed: int, modality: M
 
 def test_confidence_is_the_mean_log_probability_of_what_was_chosen():
     tiny = model(seed=4)
-    said = Writer(tiny).write(prompts(tiny)[:1], "motion", most=5, least=5)
+    said = Decoder(tiny).write(prompts(tiny)[:1], "motion", max_codes=5, min_codes=5)
     rows = sequence([Codes("motion", said.ids[0])], tiny.vocabulary, tiny.pieces, 40)[None]
     ones = torch.ones_like(rows, dtype=torch.bool)
     source = prompts(tiny)[0][None]
@@ -259,7 +259,7 @@ def test_confidence_is_the_mean_log_probability_of_what_was_chosen():
 
 def test_a_low_top_p_is_greedy_and_seeds_matter():
     tiny = model(seed=2)
-    writer, asked = Writer(tiny), prompts(tiny)
+    writer, asked = Decoder(tiny), prompts(tiny)
     greedy = writer.write(asked, "music", 10, 10)
     narrow = writer.write(asked, "music", 10, 10, [1, 2, 3], temperature=1.0, top_p=1e-6)
     assert all(torch.equal(a, b) for a, b in zip(greedy.ids, narrow.ids, strict=True))
@@ -270,14 +270,14 @@ def test_a_low_top_p_is_greedy_and_seeds_matter():
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_guidance_moves_away_from_what_is_said_without_a_condition(backbone: str):
     tiny = model(backbone, seed=3)
-    writer, asked = Writer(tiny), prompts(tiny)
+    writer, asked = Decoder(tiny), prompts(tiny)
     bare = [sequence(["move"], tiny.vocabulary, tiny.pieces, 40)] * 3
     plain, free = (writer.write(some, "motion", 8, 8) for some in (asked, bare))
     for scale, want in ((1.0, plain), (0.0, free)):
-        said = writer.write(asked, "motion", 8, 8, without=bare, guidance=scale)
+        said = writer.write(asked, "motion", 8, 8, uncond=bare, guidance=scale)
         assert all(torch.equal(a, b) for a, b in zip(said.ids, want.ids, strict=True))
     # The first code by hand, and no matter what is in the batch.
-    guided = writer.write(asked, "motion", 8, 8, without=bare, guidance=3.0)
+    guided = writer.write(asked, "motion", 8, 8, uncond=bare, guidance=3.0)
     start = torch.tensor([tiny.vocabulary.start("motion"), tiny.vocabulary.start("motion")])[None]
     codes = tiny.vocabulary.codes("motion")
     for row in range(3):
@@ -289,17 +289,17 @@ def test_guidance_moves_away_from_what_is_said_without_a_condition(backbone: str
                 for source in (asked[row], bare[row])
             )
         assert int(guided.ids[row][0]) == int((none + 3 * (given - none)).argmax())
-        alone = writer.write(asked[row : row + 1], "motion", 8, 8, without=bare[:1], guidance=3.0)
+        alone = writer.write(asked[row : row + 1], "motion", 8, 8, uncond=bare[:1], guidance=3.0)
         assert torch.equal(alone.ids[0], guided.ids[row])
     with pytest.raises(RequestError, match=r"guidance 2\.0 for 3 prompts with 1 without what is followed"):
-        writer.write(asked, "motion", 3, without=bare[:1], guidance=2.0)
+        writer.write(asked, "motion", 3, uncond=bare[:1], guidance=2.0)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_how_likely_an_answer_ends_where_it_ends(backbone: str):
     """By hand, from the logits of the whole answer: it goes on before, and ends there."""
     tiny = model(backbone, seed=5)
-    writer, asked = Writer(tiny), prompts(tiny)
+    writer, asked = Decoder(tiny), prompts(tiny)
     plain = writer.write(asked, "motion", [3, 6, 9], [3, 1, 9], [1, 2, 3], 1.0)
     said = writer.write(asked, "motion", [3, 6, 9], [3, 1, 9], [1, 2, 3], 1.0, endings=True)
     assert all(torch.equal(a, b) for a, b in zip(said.ids, plain.ids, strict=True))
@@ -317,9 +317,9 @@ def test_how_likely_an_answer_ends_where_it_ends(backbone: str):
 
 def test_reduced_precision_writes_well_formed_answers_too():
     tiny = model(seed=1)
-    want = Writer(tiny).write(prompts(tiny), "motion", 8, 8)
+    want = Decoder(tiny).write(prompts(tiny), "motion", 8, 8)
     for precision in ("bf16", "int8"):
-        writer = Writer(tiny, precision)
+        writer = Decoder(tiny, precision)
         said = writer.write(prompts(tiny), "motion", 8, 8)
         assert [len(one) for one in said.ids] == [8, 8, 8]
         torch.testing.assert_close(said.confidence, want.confidence, atol=0.3, rtol=0.3)
@@ -329,7 +329,7 @@ def test_reduced_precision_writes_well_formed_answers_too():
 
 def test_impossible_requests_are_refused():
     tiny = model()
-    writer, asked = Writer(tiny), prompts(tiny)
+    writer, asked = Decoder(tiny), prompts(tiny)
     with pytest.raises(RequestError, match="1 <= least <= most"):
         writer.write(asked, "motion", 3, 4)
     with pytest.raises(RequestError, match="has 41 tokens, at most 40"):
@@ -343,7 +343,7 @@ def test_impossible_requests_are_refused():
     with pytest.raises(RequestError, match="a prompt is empty"):
         writer.write([torch.tensor([], dtype=torch.long)], "motion", 3)
     with pytest.raises(RequestError, match="precision int8 is for T5 only"):
-        Writer(model("llama"), "int8")
+        Decoder(model("llama"), "int8")
 
 
 # Checkpoints and networks from elsewhere
@@ -361,7 +361,7 @@ def test_a_saved_model_is_the_same(backbone: str, tied: bool, tmp_path):
     names = dict(loaded.network.named_parameters(remove_duplicate=False))
     for other, first in tiny.other_names().items():
         assert names[other.removeprefix("network.")] is names[first.removeprefix("network.")]
-    said = [Writer(one).write(prompts(one), "motion", 6, 6).ids for one in (tiny, loaded)]
+    said = [Decoder(one).write(prompts(one), "motion", 6, 6).ids for one in (tiny, loaded)]
     assert all(torch.equal(a, b) for a, b in zip(*said, strict=True))
 
 

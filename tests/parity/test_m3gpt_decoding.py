@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from motionloom.models.language.decoding import Writer
+from motionloom.models.language.decoding import Decoder
 from motionloom.models.language.model import MotionLM, MotionLMConfig
 from motionloom.models.language.vocabulary import Codes, middle, pad_sequences, prefix, sequence
 from motionloom.models.masked.official import tokenizer_from_official
@@ -49,7 +49,7 @@ def test_greedy_tokens_are_those_of_transformers(activation: str, tied: bool):
         sequence(["a person waves"], words, lm.pieces, 200),
         sequence(["Dance.", Codes("music", torch.arange(20))], words, lm.pieces, 200),
     ]
-    said = Writer(lm).write(asked, "motion", most=150, least=150)
+    said = Decoder(lm).write(asked, "motion", max_codes=150, min_codes=150)
     source, valid = pad_sequences(asked, words.pad)
     want = lm.network.generate(
         input_ids=source,
@@ -76,7 +76,7 @@ def test_logits_are_those_of_transformers(activation: str, tied: bool):
     source, valid = pad_sequences(asked, words.pad)
     answer = torch.stack([words.wrap(torch.arange(40) + i, "motion") for i in range(2)])
     want = lm(source, valid, answer, torch.ones_like(answer, dtype=torch.bool))
-    writer = Writer(lm)
+    writer = Decoder(lm)
     assert writer.decoder is not None
     state = writer.decoder.begin(lm.encode(source, valid), valid, 50, range(words.rows))
     before = torch.nn.functional.pad(answer[:, :-1], (1, 0), value=words.pad)

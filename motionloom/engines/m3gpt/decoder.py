@@ -19,7 +19,7 @@ from motionloom.engines.seeds import item_seed
 from motionloom.engines.timeline import Timeline, blended, leg_scale
 from motionloom.errors import CheckpointError, RequestError
 from motionloom.models.checkpoint import Checkpoint, load_checkpoint
-from motionloom.models.language.decoding import Answers, Reader, Writer
+from motionloom.models.language.decoding import Answers, Decoder, Reader
 from motionloom.models.language.model import MotionLM
 from motionloom.models.language.prompts import source, wordings
 from motionloom.models.language.vocabulary import MASKED, Modality, Part, sequence
@@ -73,30 +73,30 @@ class M3GPTOptions(EngineOptions):
 
 
 @dataclass(frozen=True, eq=False)
-class Ask:
+class Prompt:
     """One answer that is wanted.
 
     Attributes:
         parts: The prompt.
-        most: Codes, or pieces of text, at most, without those of ``after``.
-        least: At least.
+        max_codes: Codes, or pieces of text, at most, without those of ``prefix``.
+        min_codes: At least.
         seed: Of its random stream.
-        after: Codes that the answer begins with already.
-        without: The prompt without what is to be followed; where it is left out, guidance does nothing.
+        prefix: Codes that the answer begins with already.
+        uncond: The prompt without what is to be followed; where it is left out, guidance does nothing.
         draws: Answers that are drawn, of which the one is kept that the model would most likely end where it ends: the
             length that is asked for stands in no prompt, and an answer that is merely cut there waves on.
     """
 
     parts: list[Part]
-    most: int
-    least: int
+    max_codes: int
+    min_codes: int
     seed: int
-    after: Int[Tensor, " P"]
-    without: list[Part] | None = None
+    prefix: Int[Tensor, " P"]
+    uncond: list[Part] | None = None
     draws: int = 1
 
 
-class Speaker:
+class MotionLanguageModel:
     """The language model with its two tokenizers.
 
     Args:
@@ -130,7 +130,7 @@ class Speaker:
         stats = self.checkpoints["motion"].stats
         if {len(stats[name]) for name in ("mean", "std")} != {LAYOUTS["humanml3d"].size}:
             raise CheckpointError(f"{folder / 'motion'} has no statistics of {LAYOUTS['humanml3d'].size} features")
-        self.stats, self.writer = Stats(stats["mean"], stats["std"]), Writer(language)
+        self.stats, self.writer = Stats(stats["mean"], stats["std"]), Decoder(language)
 
     @property
     def rate(self) -> float:
@@ -138,71 +138,71 @@ class Speaker:
         return FPS / self.motion.frames_per_token
 
     @property
-    def most(self) -> int:
+    def max_codes(self) -> int:
         """Codes of the longest motion that a prompt can hold beside its words."""
         return max(SHORTEST, self.language.config.max_tokens - WORDS)
 
     @property
-    def seconds(self) -> float:
+    def max_seconds(self) -> float:
         """The same in seconds."""
-        return self.most / self.rate
+        return self.max_codes / self.rate
 
-    def say(
+    def generate(
         self,
-        asks: Sequence[Ask],
+        prompts: Sequence[Prompt],
         modality: Modality,
         temperature: float = 0.0,
         top_p: float = 1.0,
         guidance: float = 1.0,
         progress: Progress = SILENT,
     ) -> list[tuple[Int[Tensor, "_"], float]]:
-        """Answer prompts; each answer depends on its own ``Ask`` only.
+        """Answer prompts; each answer depends on its own ``Prompt`` only.
 
         Returns:
-            For each its codes (of text: rows), without those of ``after``, and the mean log-probability of a token.
+            For each its codes (of text: rows), without those of ``prefix``, and the mean log-probability of a token.
 
         Raises:
             RequestError: A prompt or an answer is longer than the model reads.
         """
         words, limit = self.language.vocabulary, self.language.config.max_tokens
-        longest = max(len(ask.after) + ask.most + 3 for ask in asks)
+        longest = max(len(prompt.prefix) + prompt.max_codes + 3 for prompt in prompts)
         if longest > limit:
-            raise RequestError(f"an answer of {longest} tokens is wanted, at most {limit} are written: ask for less")
+            raise RequestError(f"an answer of {longest} tokens is wanted, at most {limit} are written: prompt for less")
         drawn = [
-            replace(ask, seed=item_seed(ask.seed, number) if number else ask.seed)
-            for ask in asks
-            for number in range(ask.draws)
+            replace(prompt, seed=item_seed(prompt.seed, number) if number else prompt.seed)
+            for prompt in prompts
+            for number in range(prompt.draws)
         ]
-        sources, without = (
+        sources, uncond = (
             [sequence(parts, words, self.language.pieces, limit) for parts in some]
-            for some in ([ask.parts for ask in drawn], [ask.without or ask.parts for ask in drawn])
+            for some in ([prompt.parts for prompt in drawn], [prompt.uncond or prompt.parts for prompt in drawn])
         )
         found: dict[int, tuple[Tensor, float, float]] = {}
         # Those that begin with equally many codes are written side by side.
         # Draws of one answer are a batch of their own: their choice must not hang on last bits, nor those on others.
-        own = [at if ask.draws > 1 else -1 for at, ask in enumerate(asks) for _ in range(ask.draws)]
-        kinds = [(len(ask.after), at) for ask, at in zip(drawn, own, strict=True)]
+        own = [at if prompt.draws > 1 else -1 for at, prompt in enumerate(prompts) for _ in range(prompt.draws)]
+        kinds = [(len(prompt.prefix), at) for prompt, at in zip(drawn, own, strict=True)]
         for size, of in sorted(set(kinds)):
             alike, many = [at for at, kind in enumerate(kinds) if kind == (size, of)], of >= 0
             for first in range(0, len(alike), BATCH):
                 some = alike[first : first + BATCH]
-                writer = _Resumed(self.writer, torch.stack([drawn[at].after for at in some]), modality)
+                writer = _Resumed(self.writer, torch.stack([drawn[at].prefix for at in some]), modality)
                 said: Answers = writer.write(
-                    [sources[at] for at in some], modality, [drawn[at].most for at in some],
-                    [drawn[at].least for at in some], [drawn[at].seed for at in some], temperature, top_p,
-                    [without[at] for at in some], guidance, many, progress,
+                    [sources[at] for at in some], modality, [drawn[at].max_codes for at in some],
+                    [drawn[at].min_codes for at in some], [drawn[at].seed for at in some], temperature, top_p,
+                    [uncond[at] for at in some], guidance, many, progress,
                 )  # fmt: skip
                 each = zip(said.ids, said.confidence.tolist(), said.ending.tolist(), strict=True)
                 found |= zip(some, each, strict=True)
         answers, at = [], 0
-        for ask in asks:
-            codes, confidence, _ = max((found[at + number] for number in range(ask.draws)), key=lambda one: one[2])
+        for prompt in prompts:
+            codes, confidence, _ = max((found[at + number] for number in range(prompt.draws)), key=lambda one: one[2])
             answers.append((codes, confidence))
-            at += ask.draws
+            at += prompt.draws
         return answers
 
     @torch.no_grad()
-    def hear(self, sound: Sound) -> Int[Tensor, " M"]:
+    def encode_audio(self, sound: Sound) -> Int[Tensor, " M"]:
         """Codes of music.
 
         Raises:
@@ -222,25 +222,27 @@ class Speaker:
         return torch.cat(list(self.music.encode_stream([samples * (LEVEL / loudest)])))
 
     @torch.no_grad()
-    def play(self, codes: Int[Tensor, " M"], samples: int) -> Sound:
+    def decode_audio(self, codes: Int[Tensor, " M"], samples: int) -> Sound:
         """Music of codes, cut to a number of samples; what goes beyond full scale is clipped."""
         sound = torch.cat(list(self.music.decode_stream([codes])))[:samples]
         return Sound(sound.clamp(-1.0, 1.0), RATE)
 
     @torch.no_grad()
-    def read(self, motion: Motion, most: float) -> Int[Tensor, " N"]:
+    def encode(self, motion: Motion, max_seconds: float) -> Int[Tensor, " N"]:
         """Codes of a motion of any humanoid at any frame rate; frames behind the last whole code are left out.
 
         Args:
             motion: The motion.
-            most: Seconds that are read.
+            max_seconds: Seconds that are read.
 
         Raises:
             RequestError: It is too short or too long.
             RetargetError: Its skeleton is no humanoid.
         """
-        if motion.seconds > most:
-            raise RequestError(f"the motion lasts {motion.seconds:.4g} s; at most {most:.4g} s are read: cut it first")
+        if motion.seconds > max_seconds:
+            raise RequestError(
+                f"the motion lasts {motion.seconds:.4g} s; at most {max_seconds:.4g} s are read: cut it first"
+            )
         body = retarget(motion).at_fps(FPS)
         if len(body) < SHORTEST * self.motion.frames_per_token:
             least = SHORTEST / self.rate
@@ -248,7 +250,7 @@ class Speaker:
         return self.motion.encode(self.stats.normalize(encode_features(body))[None])[0]
 
     @torch.no_grad()
-    def show(self, codes: Int[Tensor, " N"], frames: int | None = None, planted: bool = False) -> Motion:
+    def decode(self, codes: Int[Tensor, " N"], frames: int | None = None, planted: bool = False) -> Motion:
         """Motion of codes at 20 fps, from over the origin, facing +Z; each alone, so that no batch matters.
 
         Args:
@@ -261,7 +263,7 @@ class Speaker:
         return motion if frames is None else take(motion, torch.arange(frames))
 
     @torch.no_grad()
-    def known(self, line: Timeline) -> Int[Tensor, " N"]:
+    def encode_timeline(self, line: Timeline) -> Int[Tensor, " N"]:
         """Codes of the known frames of a timeline, -1 where they are to be made.
 
         A code is known if all its frames are, and a frame at 20 fps if those around its moment are, at the source's
@@ -291,7 +293,7 @@ class Speaker:
             codes[run.start : run.stop] = self.motion.encode(self.stats.normalize(encode_features(piece))[None])[0]
         return codes
 
-    def compose(self, line: Timeline, codes: Int[Tensor, " N"], known: Int[Tensor, " N"]) -> Motion:
+    def decode_timeline(self, line: Timeline, codes: Int[Tensor, " N"], known: Int[Tensor, " N"]) -> Motion:
         """Put the known frames of a timeline, to the bit, together with what was written for the others.
 
         Args:
@@ -299,7 +301,7 @@ class Speaker:
             codes: Of all of it.
             known: What the model saw: codes, -1 elsewhere.
         """
-        made, source = self.show(codes), line.motion
+        made, source = self.decode(codes), line.motion
         made = made.with_(root=made.root * leg_scale(source.skeleton))
         if source.fps == FPS:
             made = take(made, torch.arange(len(source)))
@@ -312,7 +314,7 @@ class Speaker:
         return answer.with_(provenance=source.provenance.noting("the model did not see what was kept: it is too short"))
 
 
-def prompt(
+def prompt_parts(
     task: str,
     text: str | None = None,
     motion: Int[Tensor, " N"] | None = None,
@@ -322,10 +324,10 @@ def prompt(
     return source(task, wordings(task, "train")[0], text=text, motion=motion, music=music)
 
 
-class _Resumed(Writer):
+class _Resumed(Decoder):
     """A writer whose answers begin with codes that are given; it shares the other's weights."""
 
-    def __init__(self, writer: Writer, after: Int[Tensor, "B P"], modality: Modality) -> None:
+    def __init__(self, writer: Decoder, after: Int[Tensor, "B P"], modality: Modality) -> None:
         self.model, self.decoder = writer.model, writer.decoder
         self.after = after + self.model.vocabulary.codes(modality).start
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from motionloom.conditions.audio import Sound
 from motionloom.engines.base import Engine
 from motionloom.engines.m3gpt import words
-from motionloom.engines.m3gpt.decoder import FPS, SHORTEST, Ask, M3GPTOptions, Speaker, prompt
+from motionloom.engines.m3gpt.decoder import FPS, SHORTEST, M3GPTOptions, MotionLanguageModel, Prompt, prompt_parts
 from motionloom.engines.request import MAX_SECONDS, Request, Segment
 from motionloom.engines.seeds import item_seed
 from motionloom.engines.timeline import Timeline, timeline
@@ -71,7 +71,7 @@ class M3GPT(Engine):
     Options = M3GPTOptions
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.speaker = folder, Speaker(folder)
+        self.folder, self.model = folder, MotionLanguageModel(folder)
 
     @classmethod
     def open(cls, folder: Path, **options: Any) -> "M3GPT":
@@ -95,7 +95,7 @@ class M3GPT(Engine):
     @property
     def min_seconds(self) -> float:
         """Shortest motion that is written [s]."""
-        return SHORTEST / self.speaker.rate
+        return SHORTEST / self.model.rate
 
     @property
     def max_seconds(self) -> float:
@@ -105,25 +105,25 @@ class M3GPT(Engine):
     @property
     def licence(self) -> str:
         """Licence of the weights."""
-        return self.speaker.checkpoints["language"].licence
+        return self.model.checkpoints["language"].licence
 
     def describe(self, motion: Motion, count: int = 3, seed: int = 0) -> "list[words.Caption]":
         """Say in words what happens in a motion; see ``m3gpt_words.describe``."""
-        return words.describe(self.speaker, self.speaker.read(motion, self.speaker.seconds), count, seed)
+        return words.describe(self.model, self.model.encode(motion, self.model.max_seconds), count, seed)
 
     def compose(
         self, motion: Motion, seed: int = 0, options: M3GPTOptions | None = None, candidates: int = words.CANDIDATES
     ) -> Sound:
         """Write music for a motion, exactly as long; see ``m3gpt_words.compose``."""
-        return words.compose(self.speaker, motion, seed, options or M3GPTOptions(), candidates)
+        return words.compose(self.model, motion, seed, options or M3GPTOptions(), candidates)
 
     def music_to_text(self, sound: Sound, count: int = 3, seed: int = 0) -> "list[words.Caption]":
         """Say in words how one dances to music; see ``m3gpt_words.music_to_text``."""
-        return words.music_to_text(self.speaker, sound, count, seed)
+        return words.music_to_text(self.model, sound, count, seed)
 
     def ask(self, motion: Motion, question: str, seed: int = 0) -> "words.Answer":
         """Answer a question about a motion; see ``m3gpt_words.ask``."""
-        return words.ask(self.speaker, self.text, motion, question, seed)
+        return words.ask(self.model, self.text, motion, question, seed)
 
     @torch.no_grad()
     def run(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[list[Motion]]:
@@ -147,8 +147,8 @@ class M3GPT(Engine):
             todo = [draft for draft in drafts if not draft.done]
             if not todo:
                 break
-            said = self.speaker.say(
-                [draft.ask(self.speaker, options.draws) for draft in todo],
+            said = self.model.generate(
+                [draft.ask(self.model, options.draws) for draft in todo],
                 "motion",
                 options.temperature,
                 options.top_p,
@@ -178,11 +178,11 @@ class M3GPT(Engine):
         for number, segment in enumerate(request.segments, start=1):
             seconds = _seconds(segment, number, len(request.segments))
             if at + (seconds or PIECE) > MAX_SECONDS:
-                raise RequestError(f"the motion takes more than {MAX_SECONDS:g} s; ask for at most that")
+                raise RequestError(f"the motion takes more than {MAX_SECONDS:g} s; prompt for at most that")
             music = None
             if segment.music is not None:
                 if id(segment.music) not in heard:
-                    heard[id(segment.music)] = self.speaker.hear(segment.music)
+                    heard[id(segment.music)] = self.model.encode_audio(segment.music)
                 music = heard[id(segment.music)]
             pieces += self._pieces(segment.text, music, at, seconds, number == len(request.segments))
             at += seconds or 0.0
@@ -194,13 +194,13 @@ class M3GPT(Engine):
         """Cut a segment that begins at a time [s] into stretches that a prompt can hold."""
         if seconds is None:
             return [Piece(text, music, None)]
-        rate, longest = self.speaker.rate, PIECE if music is None else MUSIC_PIECE
+        rate, longest = self.model.rate, PIECE if music is None else MUSIC_PIECE
         # The last segment has as many codes as cover all of it; what is too much is cut off again.
         first, end = round(at * rate), (at + seconds) * rate
         last = math.ceil(end - _SLACK) if final else round(end)
         if last - first < SHORTEST:
             raise RequestError(f"{seconds:g} s asked for; at least {SHORTEST / rate:g} s are made")
-        speed = self.speaker.music.tokens_per_second / rate
+        speed = self.model.music.tokens_per_second / rate
         return [
             Piece(
                 text,
@@ -215,24 +215,24 @@ class M3GPT(Engine):
         """What is to be written of a timeline: what follows the known frames, or what is hidden among them."""
         (segment,) = request.segments
         line = timeline(request)
-        known = self.speaker.known(line)
+        known = self.model.encode_timeline(line)
         hidden = (known == MASKED).nonzero()[:, 0]
         if len(hidden) == 0:
             return _Plan((), known, line)
         first = int(hidden[0])
         if bool((known[first:] == MASKED).all()):
-            music = None if segment.music is None else self.speaker.hear(segment.music)
-            seconds = (len(known) - first) / self.speaker.rate
+            music = None if segment.music is None else self.model.encode_audio(segment.music)
+            seconds = (len(known) - first) / self.model.rate
             if segment.music is not None and music is not None:
                 _enough(segment.music.seconds, len(line.motion) / line.motion.fps, "the whole motion")
-                music = music[round(first / self.speaker.rate * self.speaker.music.tokens_per_second) :]
+                music = music[round(first / self.model.rate * self.model.music.tokens_per_second) :]
             return _Plan(tuple(self._follow(segment.text, music, seconds)), known[:first], line)
         if segment.music is not None:
             raise RequestError(f"engine {self.name!r} dances on to music, but fills no gaps to it: leave one out")
         gap = int(hidden[-1]) + 1 - first
-        if gap > PIECE * self.speaker.rate:
+        if gap > PIECE * self.model.rate:
             raise RequestError(
-                f"{gap / self.speaker.rate:.1f} s are to be made between known frames; at most {PIECE:g} s are: keep"
+                f"{gap / self.model.rate:.1f} s are to be made between known frames; at most {PIECE:g} s are: keep"
                 " more, or go on in several steps"
             )
         # Half is hidden and a quarter known on each side, as it was learned.
@@ -241,7 +241,7 @@ class M3GPT(Engine):
 
     def _follow(self, text: str, music: Tensor | None, seconds: float) -> list[Piece]:
         """Pieces of any length, even a single code."""
-        count = round(seconds * self.speaker.rate)
+        count = round(seconds * self.model.rate)
         if count < SHORTEST:
             return [Piece(text, music, count)]
         return self._pieces(text, music, 0.0, seconds, final=True)
@@ -249,12 +249,12 @@ class M3GPT(Engine):
     def _motion(self, draft: "_Draft") -> Motion:
         plan = draft.plan
         if plan.line is None:
-            return self.speaker.show(draft.codes, plan.frames, planted=True)
+            return self.model.decode(draft.codes, plan.frames, planted=True)
         known = plan.codes
         if plan.window is None:
             known = torch.full((len(draft.codes),), MASKED)
             known[: len(plan.codes)] = plan.codes
-        return self.speaker.compose(plan.line, draft.codes, known)
+        return self.model.decode_timeline(plan.line, draft.codes, known)
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,23 +296,23 @@ class _Draft:
     def done(self) -> bool:
         return self.turn == len(self.plan.pieces)
 
-    def ask(self, speaker: Speaker, draws: int) -> Ask:
+    def ask(self, model: MotionLanguageModel, draws: int) -> Prompt:
         """What to write next; see ``M3GPTOptions.draws``."""
         piece, seed = self.plan.pieces[self.turn], self.seed if self.turn == 0 else item_seed(self.seed, self.turn)
         if self.plan.window is not None:
             seen = self.codes[slice(*self.plan.window)].clone()
             begin = int((seen == MASKED).int().argmax())
             rest = len(seen) - begin
-            also = prompt("text-to-motion", text=piece.text) if piece.text else []
-            bare = prompt("in-between", motion=seen)
-            return Ask([*bare, *also], rest, rest, seed, seen[:begin], bare)
-        context = self.codes[-round(CONTEXT * speaker.rate) :]
-        least, most = piece.codes or SHORTEST, piece.codes or round(PIECE * speaker.rate)
+            also = prompt_parts("text-to-motion", text=piece.text) if piece.text else []
+            bare = prompt_parts("in-between", motion=seen)
+            return Prompt([*bare, *also], rest, rest, seed, seen[:begin], bare)
+        context = self.codes[-round(CONTEXT * model.rate) :]
+        least, most = piece.codes or SHORTEST, piece.codes or round(PIECE * model.rate)
         parts, after = _conditions(piece, context)
         # What its answer begins with, its answer without a condition begins with too.
         bare = _conditions(Piece("", None, piece.codes), context[: len(context) - len(after)])[0]
         ends = piece.codes and piece.last and piece.text and piece.music is None
-        return Ask(parts, most, least, seed, after, bare, draws if ends else 1)
+        return Prompt(parts, most, least, seed, after, bare, draws if ends else 1)
 
     def take(self, codes: Int[Tensor, " K"]) -> None:
         """Take over what was written."""
@@ -335,13 +335,13 @@ def _conditions(piece: Piece, context: Int[Tensor, " P"]) -> tuple[list[Part], I
     nothing = context[:0]
     if piece.music is not None:
         # Two conditions at once were never taught: both are asked for in one breath.
-        also = prompt("text-to-motion", text=piece.text) if piece.text else []
+        also = prompt_parts("text-to-motion", text=piece.text) if piece.text else []
         if len(context):
-            return [*prompt("dance-continuation", motion=context, music=piece.music), *also], nothing
-        return [*prompt("music-to-dance", music=piece.music), *also], nothing
+            return [*prompt_parts("dance-continuation", motion=context, music=piece.music), *also], nothing
+        return [*prompt_parts("music-to-dance", music=piece.music), *also], nothing
     if piece.text:
-        return prompt("text-to-motion", text=piece.text), context
-    return (prompt("prediction", motion=context) if len(context) else prompt("any-motion")), nothing
+        return prompt_parts("text-to-motion", text=piece.text), context
+    return (prompt_parts("prediction", motion=context) if len(context) else prompt_parts("any-motion")), nothing
 
 
 def marks(first: int, last: int, longest: float) -> list[int]:
@@ -369,4 +369,6 @@ def _seconds(segment: Segment, number: int, count: int) -> float | None:
 
 def _enough(music: float, seconds: float, what: str) -> None:
     if music + 0.1 < seconds:
-        raise RequestError(f"the music lasts {music:.3g} s, {what} {seconds:.3g} s: ask for less, or give more music")
+        raise RequestError(
+            f"the music lasts {music:.3g} s, {what} {seconds:.3g} s: prompt for less, or give more music"
+        )

@@ -12,7 +12,7 @@ from motionloom.conditions.audio import RATE, Sound
 from motionloom.conditions.beats import beats
 from motionloom.conditions.text import TextEncoder, check_text
 from motionloom.data.sound.music import BEAT_FPS, kinematic_beats
-from motionloom.engines.m3gpt.decoder import SHORTEST, Ask, M3GPTOptions, Speaker, prompt
+from motionloom.engines.m3gpt.decoder import SHORTEST, M3GPTOptions, MotionLanguageModel, Prompt, prompt_parts
 from motionloom.engines.request import MAX_SECONDS
 from motionloom.engines.seeds import item_seed
 from motionloom.errors import RequestError
@@ -81,13 +81,13 @@ class Answer:
     alike: float
 
 
-def describe(speaker: Speaker, codes: Int[Tensor, " N"], count: int = 3, seed: int = 0) -> list[Caption]:
+def describe(model: MotionLanguageModel, codes: Int[Tensor, " N"], count: int = 3, seed: int = 0) -> list[Caption]:
     """Several different captions of a motion, the most confident first.
 
     The first that is written takes the most probable token each time, the others are drawn.
 
     Args:
-        speaker: The model.
+        model: The model.
         codes: Of the motion.
         count: How many; fewer come back where the model has hardly anything else to say.
         seed: Of those that are drawn.
@@ -95,23 +95,27 @@ def describe(speaker: Speaker, codes: Int[Tensor, " N"], count: int = 3, seed: i
     Raises:
         RequestError: ``count`` is not from 1 to 16, or the motion is longer than the model reads.
     """
-    return _say(speaker, prompt("motion-to-text", motion=codes), count, seed)
+    return _say(model, prompt_parts("motion-to-text", motion=codes), count, seed)
 
 
-def music_to_text(speaker: Speaker, sound: Sound, count: int = 3, seed: int = 0) -> list[Caption]:
+def music_to_text(model: MotionLanguageModel, sound: Sound, count: int = 3, seed: int = 0) -> list[Caption]:
     """Several different sentences on how one dances to music, the most confident first; see ``describe``.
 
     Raises:
         RequestError: The music is silent, too short, or longer than the model reads.
     """
-    most = speaker.most / speaker.music.tokens_per_second
+    most = model.max_codes / model.music.tokens_per_second
     if sound.seconds > most:
         raise RequestError(f"the music lasts {sound.seconds:.4g} s; at most {most:.3g} s are read: give a piece of it")
-    return _say(speaker, prompt("music-to-text", music=speaker.hear(sound)), count, seed)
+    return _say(model, prompt_parts("music-to-text", music=model.encode_audio(sound)), count, seed)
 
 
 def compose(
-    speaker: Speaker, motion: Motion, seed: int = 0, options: M3GPTOptions | None = None, candidates: int = CANDIDATES
+    model: MotionLanguageModel,
+    motion: Motion,
+    seed: int = 0,
+    options: M3GPTOptions | None = None,
+    candidates: int = CANDIDATES,
 ) -> Sound:
     """Music for a motion, exactly as long, at 22,050 Hz.
 
@@ -119,7 +123,7 @@ def compose(
     goes on. Of several pieces the one is kept whose beats fall best on the moments in which the motion rests.
 
     Args:
-        speaker: The model.
+        model: The model.
         motion: Of any humanoid.
         seed: Same seed, same music, on the same machine.
         options: How codes are drawn.
@@ -132,10 +136,10 @@ def compose(
     if not 1 <= candidates <= MAX_CANDIDATES:
         raise RequestError(f"candidates is {candidates}; give 1 to {MAX_CANDIDATES} pieces of music to choose from")
     options = options or M3GPTOptions()
-    codes, samples = speaker.read(motion, MAX_SECONDS), round(motion.seconds * RATE)
-    speed = speaker.music.tokens_per_second / speaker.rate
-    total = math.ceil(samples / speaker.music.samples_per_token)
-    span, overlap = round(SPAN * speaker.rate), round(OVERLAP * speaker.rate)
+    codes, samples = model.encode(motion, MAX_SECONDS), round(motion.seconds * RATE)
+    speed = model.music.tokens_per_second / model.rate
+    total = math.ceil(samples / model.music.samples_per_token)
+    span, overlap = round(SPAN * model.rate), round(OVERLAP * model.rate)
     # Spans at even distances, so that the last one is no shorter than the others.
     count = max(1, math.ceil((len(codes) - overlap) / (span - overlap)))
     seeds = [seed, *(item_seed(seed, count + number) for number in range(candidates - 1))]
@@ -146,14 +150,18 @@ def compose(
         # The motion under what is there already is seen again, so that its music can go on from it.
         fresh, seen = stop - len(music[0]), codes[first : first + span]
         asks = [
-            Ask(
-                prompt("dance-to-music", motion=seen), fresh, fresh, item_seed(own, turn), piece[round(first * speed) :]
+            Prompt(
+                prompt_parts("dance-to-music", motion=seen),
+                fresh,
+                fresh,
+                item_seed(own, turn),
+                piece[round(first * speed) :],
             )
             for own, piece in zip(seeds, music, strict=True)
         ]
-        said = speaker.say(asks, "music", options.temperature, options.top_p)
+        said = model.generate(asks, "music", options.temperature, options.top_p)
         music = [torch.cat((piece, made)) for piece, (made, _) in zip(music, said, strict=True)]
-    sounds = [speaker.play(piece, samples) for piece in music]
+    sounds = [model.decode_audio(piece, samples) for piece in music]
     if candidates == 1:
         return sounds[0]
     rests = kinematic_beats(motion)[0]
@@ -166,11 +174,11 @@ def fit(sound: Sound, rests: Float[Tensor, " K"]) -> float:
     return 0.0 if len(heard) == 0 else beat_alignment(heard, still, "bailando")
 
 
-def ask(speaker: Speaker, encoder: TextEncoder, motion: Motion, question: str, seed: int = 0) -> Answer:
+def ask(model: MotionLanguageModel, encoder: TextEncoder, motion: Motion, question: str, seed: int = 0) -> Answer:
     """Answer a question about a motion: the one task whose wordings it is most like is done.
 
     Args:
-        speaker: The model.
+        model: The model.
         encoder: Makes sentence vectors.
         motion: Of any humanoid.
         question: In English.
@@ -183,31 +191,31 @@ def ask(speaker: Speaker, encoder: TextEncoder, motion: Motion, question: str, s
     task, wording, alike = nearest(encoder, question)
     if alike < ALIKE:
         raise RequestError(f"{question[:60]!r} is no question that can be answered here: ask {_CAN}")
-    codes = speaker.read(motion, speaker.seconds)
+    codes = model.encode(motion, model.max_seconds)
 
     def answer(text: str, confidence: float) -> Answer:
         return Answer(text, confidence, task, wording, alike)
 
     if task == "motion-to-text":
-        (caption,) = describe(speaker, codes, 1, seed)
+        (caption,) = describe(model, codes, 1, seed)
         return answer(caption.text, caption.confidence)
     if task == "prediction":
-        count, seen = max(SHORTEST, round(NEXT * speaker.rate)), codes[-round(NEXT * speaker.rate) :]
+        count, seen = max(SHORTEST, round(NEXT * model.rate)), codes[-round(NEXT * model.rate) :]
         options = M3GPTOptions()
-        ((made, _),) = speaker.say(
-            [Ask(prompt("prediction", motion=seen), count, count, seed, seen[:0])], "motion",
+        ((made, _),) = model.generate(
+            [Prompt(prompt_parts("prediction", motion=seen), count, count, seed, seen[:0])], "motion",
             options.temperature, options.top_p,
         )  # fmt: skip
-        (caption,) = describe(speaker, made, 1, seed)
+        (caption,) = describe(model, made, 1, seed)
         return answer(caption.text, caption.confidence)
     if task == "dance-to-music":
-        options, seen = M3GPTOptions(), codes[: round(SPAN * speaker.rate)]
-        count = max(1, round(len(seen) / speaker.rate * speaker.music.tokens_per_second))
-        ((made, _),) = speaker.say(
-            [Ask(prompt("dance-to-music", motion=seen), count, count, seed, seen[:0])], "music",
+        options, seen = M3GPTOptions(), codes[: round(SPAN * model.rate)]
+        count = max(1, round(len(seen) / model.rate * model.music.tokens_per_second))
+        ((made, _),) = model.generate(
+            [Prompt(prompt_parts("dance-to-music", motion=seen), count, count, seed, seen[:0])], "music",
             options.temperature, options.top_p,
         )  # fmt: skip
-        (caption,) = _say(speaker, prompt("music-to-text", music=made), 1, seed)
+        (caption,) = _say(model, prompt_parts("music-to-text", music=made), 1, seed)
         return answer(
             f"music to which one would say: {caption.text} (motionloom compose writes it)", caption.confidence
         )
@@ -240,21 +248,21 @@ def _known() -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(found.values()), tuple(found)
 
 
-def _say(speaker: Speaker, parts: list[Part], count: int, seed: int) -> list[Caption]:
+def _say(model: MotionLanguageModel, parts: list[Part], count: int, seed: int) -> list[Caption]:
     if not 1 <= count <= MAX_CAPTIONS:
         raise RequestError(f"{count} captions are wanted; 1 to {MAX_CAPTIONS} can be")
     nothing = torch.zeros(0, dtype=torch.long)
-    asks = [Ask(parts, CAPTION, 1, seed, nothing)]
+    asks = [Prompt(parts, CAPTION, 1, seed, nothing)]
     found: dict[str, float] = {}
     for temperature in (0.0, *_TEMPERATURES):
-        for rows, score in speaker.say(asks, "text", temperature):
-            text = " ".join(speaker.language.pieces.decode(rows.tolist()).split())
+        for rows, score in model.generate(asks, "text", temperature):
+            text = " ".join(model.language.pieces.decode(rows.tolist()).split())
             if text:
                 found[text] = max(found.get(text, 0.0), math.exp(score))
         if len(found) >= count:
             break
         asks = [
-            Ask(parts, CAPTION, 1, item_seed(seed, round(100 * temperature) + index), nothing)
+            Prompt(parts, CAPTION, 1, item_seed(seed, round(100 * temperature) + index), nothing)
             for index in range(3 * count)
         ]
     if not found:

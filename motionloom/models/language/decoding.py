@@ -29,7 +29,7 @@ class Answers:
     Attributes:
         ids: For each item its codes (from 0), or its rows of text; brackets and ends are left out.
         confidence: Mean log-probability of what was chosen among what was allowed.
-        full: Items that ran into ``most`` and did not end by themselves; a text is then cut there.
+        full: Items that ran into ``max_codes`` and did not end by themselves; a text is then cut there.
         ending: Log-probability of ending just there, and nowhere before; zeros unless it was asked for.
     """
 
@@ -39,7 +39,7 @@ class Answers:
     ending: Float[Tensor, "B"]
 
 
-class Writer:
+class Decoder:
     """Writes answers with a snapshot of a model's weights; make a new one when the model has learned more.
 
     Args:
@@ -61,12 +61,12 @@ class Writer:
         self,
         sources: Sequence[Int[Tensor, "_"]],
         modality: Modality,
-        most: int | Sequence[int],
-        least: int | Sequence[int] = 1,
+        max_codes: int | Sequence[int],
+        min_codes: int | Sequence[int] = 1,
         seeds: Sequence[int] | None = None,
         temperature: float = 0.0,
         top_p: float = 1.0,
-        without: Sequence[Int[Tensor, "_"]] | None = None,
+        uncond: Sequence[Int[Tensor, "_"]] | None = None,
         guidance: float = 1.0,
         endings: bool = False,
         progress: Progress = SILENT,
@@ -76,12 +76,12 @@ class Writer:
         Args:
             sources: Prompts from ``sequence``.
             modality: What to write.
-            most: Codes (or pieces of text) of an answer at most; one number, or one an item.
-            least: At least; equal to ``most`` for an exact length.
+            max_codes: Codes (or pieces of text) of an answer at most; one number, or one an item.
+            min_codes: At least; equal to ``max_codes`` for an exact length.
             seeds: One per item; needed above temperature 0.
             temperature: Of the logits; 0 takes the most probable token.
             top_p: Choose among the most probable tokens that together have this probability.
-            without: For each prompt the same without what is to be followed; needed with a guidance other than 1.
+            uncond: For each prompt the same without what is to be followed; needed with a guidance other than 1.
             guidance: Scale s of classifier-free guidance, u + s * (c - u) (arXiv 2207.12598); 1 is without, and half
                 the work.
             endings: Whether to find ``Answers.ending``, at the cost of one step more.
@@ -91,8 +91,8 @@ class Writer:
             RequestError: The request is impossible, or longer than the model reads.
         """
         count, vocabulary = len(sources), self.model.vocabulary
-        low, high = _bounds(least, count), _bounds(most, count)
-        beside = [] if guidance == 1 else list(without or [])
+        low, high = _bounds(min_codes, count), _bounds(max_codes, count)
+        beside = [] if guidance == 1 else list(uncond or [])
         if guidance != 1 and len(beside) != count:
             raise RequestError(f"guidance {guidance} for {count} prompts with {len(beside)} without what is followed")
         sources = [*sources, *beside]
@@ -157,7 +157,7 @@ class Writer:
         if not sources or bool((low < 1).any()) or bool((low > high).any()):
             raise RequestError(
                 f"{count} prompts for answers of {low.tolist()[:4]} to {high.tolist()[:4]} tokens; at least one"
-                " prompt, and 1 <= least <= most, are needed"
+                " prompt, and 1 <= min_codes <= max_codes, are needed"
             )
         # A start, an end and the end of the sequence belong to an answer.
         longest = max(max(len(one) for one in sources), int(high.max()) + 3)
