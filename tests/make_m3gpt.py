@@ -67,9 +67,9 @@ def noted(monkeypatch) -> list[Prompt]:
     asked: list[Prompt] = []
     say = MotionLanguageModel.generate
 
-    def noting(model, asks, modality, *options):
+    def noting(model, asks, modality, *options, **more):
         asked.extend(asks)
-        return say(model, asks, modality, *options)
+        return say(model, asks, modality, *options, **more)
 
     monkeypatch.setattr(MotionLanguageModel, "generate", noting)
     return asked

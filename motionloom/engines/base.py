@@ -26,6 +26,7 @@ from motionloom.engines.request import Request, Segment
 from motionloom.engines.text_motion import Scorer
 from motionloom.engines.threads import using_threads
 from motionloom.engines.timeline import lay_out
+from motionloom.engines.understanding import Answer, Caption
 from motionloom.errors import RequestError
 from motionloom.motion.blend import faster
 from motionloom.motion.keep import Keep, frames
@@ -328,6 +329,79 @@ class Engine(ABC):
             best_of=best_of,
         )  # fmt: skip
         return self.serve([request], progress)[0]
+
+    @torch.no_grad()
+    def describe(self, motion: Motion, count: int = 3, *, seed: int = 0, progress: Progress = SILENT) -> list[Caption]:
+        """Say in words what happens in a motion, the most confident sentence first.
+
+        Args:
+            motion: Of any humanoid.
+            count: How many different sentences.
+            seed: Of those that are drawn.
+            progress: Told about every step; may raise ``Cancelled``.
+
+        Raises:
+            RequestError: The engine does not describe, or the motion is too short or too long.
+        """
+        self._need(Capability.DESCRIBE)
+        with using_threads(self.threads):
+            return self.captions(motion, count, seed, progress)
+
+    @torch.no_grad()
+    def compose(
+        self, motion: Motion, *, seed: int = 0, candidates: int = 4, progress: Progress = SILENT, **options: Any
+    ) -> Sound:
+        """Write music for a motion, exactly as long.
+
+        Args:
+            motion: Of any humanoid.
+            seed: Same seed, same music, on the same machine.
+            candidates: Pieces that are written; the one that fits best is kept.
+            progress: Told about every step; may raise ``Cancelled``.
+            **options: Those of the engine.
+
+        Raises:
+            RequestError: The engine does not compose, or the motion is too short or too long.
+        """
+        self._need(Capability.COMPOSE)
+        how = build(self.Options, options, error=RequestError, what="options")
+        with using_threads(self.threads):
+            return self.music(motion, seed, candidates, how, progress)
+
+    @torch.no_grad()
+    def ask(self, motion: Motion, question: str, *, seed: int = 0, progress: Progress = SILENT) -> Answer:
+        """Answer a question about a motion.
+
+        Args:
+            motion: Of any humanoid.
+            question: For example "What comes next?".
+            seed: Same seed, same answer.
+            progress: Told about every step; may raise ``Cancelled``.
+
+        Raises:
+            RequestError: The engine does not answer, or the motion is too short or too long.
+        """
+        self._need(Capability.ASK)
+        with using_threads(self.threads):
+            return self.answer(motion, question, seed, progress)
+
+    def captions(self, motion: Motion, count: int, seed: int, progress: Progress) -> list[Caption]:
+        """What ``describe`` answers; written by engines with that capability."""
+        raise NotImplementedError
+
+    def music(self, motion: Motion, seed: int, candidates: int, options: EngineOptions, progress: Progress) -> Sound:
+        """What ``compose`` answers; written by engines with that capability."""
+        raise NotImplementedError
+
+    def answer(self, motion: Motion, question: str, seed: int, progress: Progress) -> Answer:
+        """What ``ask`` answers; written by engines with that capability."""
+        raise NotImplementedError
+
+    def _need(self, capability: Capability) -> None:
+        if capability not in self.capabilities:
+            raise RequestError(
+                f"engine {self.name!r} does not {capability}; it serves {', '.join(sorted(self.capabilities))}"
+            )
 
     def refuse_unserved(self, request: Request) -> None:
         """See that the engine serves what a request needs.

@@ -148,6 +148,8 @@ class Request:
     in_time: bool = True
 
     def __post_init__(self) -> None:
+        if any(isinstance(value, float) and not math.isfinite(value) for point in self.path for value in point):
+            raise RequestError(f"the path is {self.path}; give finite numbers of metres")
         check(self, RequestError)
         if not self.segments:
             raise RequestError("the request has no segment; give at least a text or a length in seconds")
@@ -165,8 +167,6 @@ class Request:
             raise RequestError(f"steps is {self.steps}; give 1 to 1000")
         if self.guidance is not None and not 0 <= self.guidance <= 20:
             raise RequestError(f"guidance is {self.guidance}; give 0 to 20")
-        if not all(math.isfinite(value) for point in self.path for value in point):
-            raise RequestError(f"the path is {self.path}; give finite numbers of metres")
         kinds = {"several segments": len(self.segments) > 1, "known cells": self.known is not None}
         kinds |= {"a path": bool(self.path), "a loop": self.loop}
         asked = [name for name, is_asked in kinds.items() if is_asked]

@@ -128,7 +128,7 @@ class DanceMeasures:
     def _composed(self, motions: Sequence[Motion], candidates: int) -> list[Tensor]:
         """Beats of the music that the engine writes."""
         sounds = [
-            self.engine.compose(motion, self.makers.seed(index), candidates=candidates)
+            self.engine.compose(motion, seed=self.makers.seed(index), candidates=candidates)
             for index, motion in enumerate(motions)
         ]
         return [beats(sound.samples, sound.rate) for sound in sounds]

@@ -14,7 +14,7 @@ from motionloom.app.cli import describe as cli_describe
 from motionloom.app.cli import evaluate as cli_evaluate
 from motionloom.conditions.audio import load_audio
 from motionloom.engines.m3gpt.engine import M3GPT
-from motionloom.errors import CheckpointError, RequestError
+from motionloom.errors import RequestError
 from motionloom.motion.io import save
 
 APP = typer.Typer()
@@ -37,6 +37,7 @@ def clip(tmp_path):
 @pytest.fixture
 def run(monkeypatch, engine):
     """Run a command with that engine."""
+    monkeypatch.setattr(cli_describe, "load", lambda _: engine)
     monkeypatch.setattr(cli_describe, "load_m3gpt", lambda _: engine)
 
     def call(*arguments: object):
@@ -49,7 +50,7 @@ def test_describe_prints_sentences_with_how_sure_they_are(run, engine, clip):
     done = run("describe", clip, "--count", 2, "--seed", 5, "--json")
     assert done.exit_code == 0
     captions = json.loads(done.stdout)["captions"]
-    want = engine.describe(make.motion(60, 0, 30.0), 2, 5)
+    want = engine.describe(make.motion(60, 0, 30.0), 2, seed=5)
     assert [caption["text"] for caption in captions] == [caption.text for caption in want]
     lines = run("describe", clip, "--count", 2, "--seed", 5).stdout.splitlines()
     assert lines[0] == f"{want[0].confidence:.2f}  {want[0].text}"
@@ -84,7 +85,7 @@ def test_an_engine_without_words_is_refused(clip, tmp_path):
     from make_mmm import write_engine
 
     folder = write_engine(tmp_path / "mmm")
-    with pytest.raises(CheckpointError, match="holds the engine 'mmm'; this needs 'm3gpt'"):
+    with pytest.raises(RequestError, match="engine 'mmm' does not describe; it serves known frames"):
         cli_describe.describe(clip, engine=str(folder))
 
 

@@ -237,15 +237,15 @@ def test_music_of_a_long_motion_goes_on_from_what_was_there(engine, monkeypatch)
 
 def test_of_several_pieces_of_music_the_best_fitting_is_kept(engine, monkeypatch):
     motion, heard = make.motion(90, 0, 30.0), []
-    first = engine.compose(motion, 3, candidates=1)
+    first = engine.compose(motion, seed=3, candidates=1)
     monkeypatch.setattr(m3gpt_words, "fit", lambda sound, _: heard.append(sound) or float(len(heard) == 3))
-    best = engine.compose(motion, 3, candidates=4)
+    best = engine.compose(motion, seed=3, candidates=4)
     assert len(heard) == 4
     assert best is heard[2]
     assert torch.equal(heard[0].samples, first.samples)
     assert not any(torch.equal(heard[0].samples, other.samples) for other in heard[1:])
     with pytest.raises(RequestError, match="candidates is 17; give 1 to 16"):
-        engine.compose(motion, 3, candidates=17)
+        engine.compose(motion, seed=3, candidates=17)
 
 
 def test_music_fits_that_beats_when_the_motion_rests():

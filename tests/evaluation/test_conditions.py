@@ -48,9 +48,9 @@ class Truth(Engine):
 
     def serve(self, requests, progress=SILENT):
         # As they are: neither warped to beats nor resampled.
-        return [[self.answer(request)] for request in requests]
+        return [[self.found(request)] for request in requests]
 
-    def answer(self, request):
+    def found(self, request):
         if request.known is not None:
             known = request.known
             count = len(known.motion)

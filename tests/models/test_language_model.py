@@ -330,7 +330,7 @@ def test_reduced_precision_writes_well_formed_answers_too():
 def test_impossible_requests_are_refused():
     tiny = model()
     writer, asked = Decoder(tiny), prompts(tiny)
-    with pytest.raises(RequestError, match="1 <= least <= most"):
+    with pytest.raises(RequestError, match="1 <= min_codes <= max_codes"):
         writer.write(asked, "motion", 3, 4)
     with pytest.raises(RequestError, match="has 41 tokens, at most 40"):
         writer.write(asked, "motion", 38)

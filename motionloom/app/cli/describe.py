@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from motionloom.app.cli.files import read
+from motionloom.app.cli.progress import bar
 
 if TYPE_CHECKING:
+    from motionloom.engines.base import Engine as AnyEngine
     from motionloom.engines.m3gpt.engine import M3GPT
 
 Source = Annotated[Path, typer.Argument(help="Motion file: .bvh .amc .npz .npy .csv")]
@@ -31,7 +33,8 @@ def describe(
 ) -> None:
     """Say in words what happens in a motion, with how sure the model is."""
     motion = read(source, unit, true_fps)
-    captions = load_m3gpt(engine).describe(motion, count, seed)
+    with bar("describe", "token") as progress:
+        captions = load(engine).describe(motion, count, seed=seed, progress=progress)
     if json_:
         _print_json({"captions": [asdict(caption) for caption in captions]})
         return
@@ -55,7 +58,8 @@ def compose(
     if not out.parent.is_dir():
         raise typer.BadParameter(f"{out}: there is no folder {out.parent}", param_hint="--out")
     motion = read(source, unit, true_fps)
-    sound = load_m3gpt(engine).compose(motion, seed, candidates=candidates)
+    with bar("compose", "token") as progress:
+        sound = load(engine).compose(motion, seed=seed, candidates=candidates, progress=progress)
     from motionloom.conditions.audio import save_audio
 
     save_audio(sound, out)
@@ -76,11 +80,19 @@ def ask(
 ) -> None:
     """Answer a question about a motion: what is done, what comes next, which music would fit."""
     motion = read(source, unit, true_fps)
-    answer = load_m3gpt(engine).ask(motion, question, seed)
+    with bar("ask", "token") as progress:
+        answer = load(engine).ask(motion, question, seed=seed, progress=progress)
     if json_:
         _print_json(asdict(answer))
         return
     typer.echo(answer.text)
+
+
+def load(name: str) -> "AnyEngine":
+    """An engine by name or folder; imported when a command runs."""
+    from motionloom.engines.registry import load as load_engine
+
+    return load_engine(name)
 
 
 def load_m3gpt(name: str) -> "M3GPT":
@@ -90,7 +102,6 @@ def load_m3gpt(name: str) -> "M3GPT":
         CheckpointError: There is none of that name, or it is another one.
     """
     from motionloom.engines.m3gpt.engine import M3GPT
-    from motionloom.engines.registry import load
     from motionloom.errors import CheckpointError
 
     engine = load(name)

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,8 @@ import typer
 
 from motionloom.app.cli.conditions import Engine, Followed, From, KeypointFile, KeypointFps, Music, Speech, Video
 from motionloom.app.cli.files import check_outs, read, write
+from motionloom.app.cli.options import Option, parse_options
+from motionloom.app.cli.progress import bar
 
 Source = Annotated[Path, typer.Argument(help="Motion file: .bvh .amc .npz .npy .csv")]
 Text = Annotated[str, typer.Option(help="What the person does; left out, whatever fits.")]
@@ -54,6 +57,7 @@ def complete(
     retarget: Retarget = False,
     unit: Unit = None,
     true_fps: TrueFps = None,
+    option: Option = None,
     json_: Json = False,
 ) -> None:
     """Keep some seconds or body parts of a motion and make the rest anew; what is kept comes back as it was."""
@@ -61,9 +65,11 @@ def complete(
     from motionloom.motion.keep import parse_keep
 
     choice = parse_keep(keep, keep_parts)
-    _fill(source, outs, choice, text, before, after, seed, count, fps, engine, steps, guidance, best_of,
-          (retarget, unit, true_fps), Followed(music, speech, from_, keypoints, keypoints_fps, video),
-          json_)  # fmt: skip
+    made = Made(text, before, after, seed, count, fps, engine, steps, guidance, best_of, option)
+    _fill(
+        SourceFile(source, retarget, unit, true_fps), choice, made,
+        Followed(music, speech, from_, keypoints, keypoints_fps, video), outs=outs, json_=json_,
+    )  # fmt: skip
 
 
 def predict(
@@ -87,6 +93,7 @@ def predict(
     retarget: Retarget = False,
     unit: Unit = None,
     true_fps: TrueFps = None,
+    option: Option = None,
     json_: Json = False,
 ) -> None:
     """Go on where a motion ends."""
@@ -96,9 +103,11 @@ def predict(
 
     if not seconds > 0:
         raise RequestError(f"{seconds} s to predict; give a positive number of seconds")
-    _fill(source, outs, frames(), text, 0.0, seconds, seed, count, fps, engine, steps, guidance, best_of,
-          (retarget, unit, true_fps), Followed(music, speech, from_, keypoints, keypoints_fps, video),
-          json_)  # fmt: skip
+    made = Made(text, 0.0, seconds, seed, count, fps, engine, steps, guidance, best_of, option)
+    _fill(
+        SourceFile(source, retarget, unit, true_fps), frames(), made,
+        Followed(music, speech, from_, keypoints, keypoints_fps, video), outs=outs, json_=json_,
+    )  # fmt: skip
 
 
 def story(
@@ -111,6 +120,7 @@ def story(
     steps: Steps = None,
     guidance: Guidance = None,
     best_of: BestOf = 1,
+    option: Option = None,
     json_: Json = False,
 ) -> None:
     """One motion for several sentences, one after the other, with transitions between them."""
@@ -120,44 +130,77 @@ def story(
     from motionloom.engines.registry import load
 
     lines = read_script(script)
-    motions = load(engine or "mmm").story(
-        lines, seed=seed, count=count, fps=fps, steps=steps, guidance=guidance, best_of=best_of
-    )
+    maker = load(engine or "mmm")
+    with bar("story") as progress:
+        motions = maker.story(
+            lines, seed=seed, count=count, fps=fps, steps=steps, guidance=guidance, best_of=best_of,
+            progress=progress, **parse_options(option, maker.Options),
+        )  # fmt: skip
     places = [seams(lines, motion.fps, len(motion)) for motion in motions]
     _report(motions, places, outs, started, json_)
 
 
-def _fill(
-    source: Path, outs: list[Path], keep: Any, text: str, before: float, after: float, seed: int, count: int,
-    fps: float | None, engine: str | None, steps: int | None, guidance: float | None, best_of: int,
-    reading: tuple[bool, str | None, float | None], followed: Followed, json_: bool,
-) -> None:  # fmt: skip
+@dataclass(frozen=True)
+class SourceFile:
+    """A motion file and how it is read."""
+
+    path: Path
+    to_body: bool
+    unit: str | None
+    true_fps: float | None
+
+    def read(self) -> Any:
+        """The motion, on the canonical body where that is asked for."""
+        motion = read(self.path, self.unit, self.true_fps)
+        if not self.to_body:
+            return motion
+        from motionloom.motion.retarget import retarget
+
+        return retarget(motion)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What is to be made, and how."""
+
+    text: str
+    before: float
+    after: float
+    seed: int
+    count: int
+    fps: float | None
+    engine: str | None
+    steps: int | None
+    guidance: float | None
+    best_of: int
+    option: list[str] | None
+
+
+def _fill(source: SourceFile, keep: Any, made: Made, followed: Followed, *, outs: list[Path], json_: bool) -> None:
     started = time.perf_counter()
     from motionloom.engines.registry import load
     from motionloom.engines.request import Request, Segment
     from motionloom.engines.timeline import lay_out, seams
 
-    to_body, unit, true_fps = reading
-    motion = read(source, unit, true_fps)
-    if to_body:
-        from motionloom.motion.retarget import retarget
-
-        motion = retarget(motion)
-    known, seconds = lay_out(motion, keep.mask(len(motion), motion.fps), before, after)
+    motion = source.read()
+    known, seconds = lay_out(motion, keep.mask(len(motion), motion.fps), made.before, made.after)
+    maker = load(followed.engine(made.engine))
     request = Request(
-        (Segment(text, seconds, **followed.read(seconds)),),
-        fps,
-        count,
-        seed,
-        steps,
-        guidance,
+        (Segment(made.text, seconds, **followed.read(seconds)),),
+        fps=made.fps,
+        count=made.count,
+        seed=made.seed,
+        steps=made.steps,
+        guidance=made.guidance,
+        options=parse_options(made.option, maker.Options),
         known=known,
-        best_of=best_of,
+        best_of=made.best_of,
     )
-    motions = load(followed.engine(engine)).serve([request])[0]
+    with bar("complete") as progress:
+        motions = maker.serve([request], progress)[0]
     found = seams(request)
     places = [
-        [min(len(made) - 1, max(1, round(at * made.fps / motion.fps))) for at in found] for made in motions
+        [min(len(answer) - 1, max(1, round(at * answer.fps / motion.fps))) for at in found] for answer in motions
     ]  # fmt: skip
     _report(motions, places, outs, started, json_)
 

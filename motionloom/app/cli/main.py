@@ -20,6 +20,8 @@ from motionloom.app.cli.describe import ask, compose, describe
 from motionloom.app.cli.edit import complete, predict, story
 from motionloom.app.cli.evaluate import evaluate, evaluate_m3gpt, evaluate_tasks
 from motionloom.app.cli.files import check_outs, read, write
+from motionloom.app.cli.options import Option, parse_options
+from motionloom.app.cli.progress import bar
 from motionloom.errors import MotionloomError
 
 app = typer.Typer(
@@ -81,6 +83,7 @@ def generate(
     keypoints_fps: KeypointFps = None,
     video: Video = None,
     in_time: Annotated[bool, typer.Option(help="With music: play the motion so that it rests on beats.")] = True,
+    option: Option = None,
     json_: Json = False,
 ) -> None:
     """Make motions for a sentence, for music or speech, for a video, or for several of them at once."""
@@ -94,20 +97,12 @@ def generate(
 
     followed = Followed(music, speech, from_, keypoints, keypoints_fps, video)
     follows = followed.read(seconds)
-    motions = load(followed.engine(engine)).generate(
-        text,
-        seconds,
-        seed=seed,
-        count=count,
-        fps=fps,
-        steps=steps,
-        guidance=guidance,
-        path=path,
-        loop=loop,
-        best_of=best_of,
-        in_time=in_time,
-        **follows,
-    )
+    maker = load(followed.engine(engine))
+    with bar("generate") as progress:
+        motions = maker.generate(
+            text, seconds, seed=seed, count=count, fps=fps, steps=steps, guidance=guidance, path=path, loop=loop,
+            best_of=best_of, in_time=in_time, progress=progress, **follows, **parse_options(option, maker.Options),
+        )  # fmt: skip
     made = time.perf_counter() - started
     files = write(motions, outs)
     closing: list[float] = []
@@ -244,19 +239,42 @@ def train(
 
 
 @app.command()
-def models(json_: Json = False) -> None:
-    """List the bundled models with their size, licence and data."""
-    from motionloom.app.inspect import bundled
-
-    found = bundled()
-    if json_:
-        _print_json(found)
+def models(
+    options: Annotated[str | None, typer.Option("--options", help="Print the options of an engine instead.")] = None,
+    json_: Json = False,
+) -> None:
+    """List the engines and bundled models with their size, licence and data; or an engine's options."""
+    if options is not None:
+        _print_options(options, json_)
         return
+    from motionloom.app.inspect import bundled
+    from motionloom.engines.registry import engine_names
+
+    found, names = bundled(), engine_names()
+    if json_:
+        _print_json({"engines": list(names), "models": found})
+        return
+    typer.echo(f"engines: {', '.join(names)} (motionloom models --options NAME)")
     for entry in found:
         typer.echo(
             f"{entry['model']}: {entry['parameters'] / 1e6:.2f} M parameters,"
             f" {entry['bytes'] / 1e6:.1f} MB, {entry['licence']}, data {', '.join(entry['sources'])}"
         )
+
+
+def _print_options(name: str, json_: bool) -> None:
+    from motionloom.engines.registry import engine_class
+    from motionloom.schema import describe as fields_of
+
+    found = fields_of(engine_class(name).Options)
+    if json_:
+        _print_json(found)
+        return
+    for entry in found:
+        spread = f", {entry['range']}" if entry["range"] else ""
+        typer.echo(f"{entry['name']} = {entry['default']!r}  ({entry['type']}{spread})  {entry['help']}")
+    if not found:
+        typer.echo(f"engine {name!r} has no options")
 
 
 @app.command("import")
@@ -283,9 +301,8 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Entry point: errors are one line on stderr; exit status 1, or 2 for wrong usage."""
-    # Threads that wait must soon sleep: on a busy machine torch's would spin, and a clip take minutes, not seconds.
+    # Threads that wait must sleep: on a busy machine torch's would spin, and a clip take minutes, not seconds.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     # A usage error; typer re-exports only this class of the family it carries.
     wrong_usage: type[Exception] = cast(type[Exception], typer.BadParameter.__mro__[1])
     try:

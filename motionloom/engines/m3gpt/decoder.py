@@ -167,7 +167,7 @@ class MotionLanguageModel:
         words, limit = self.language.vocabulary, self.language.config.max_tokens
         longest = max(len(prompt.prefix) + prompt.max_codes + 3 for prompt in prompts)
         if longest > limit:
-            raise RequestError(f"an answer of {longest} tokens is wanted, at most {limit} are written: prompt for less")
+            raise RequestError(f"an answer of {longest} tokens is wanted, at most {limit} are written: ask for less")
         drawn = [
             replace(prompt, seed=item_seed(prompt.seed, number) if number else prompt.seed)
             for prompt in prompts

@@ -23,9 +23,12 @@ from motionloom.conditions.audio import Sound
 from motionloom.engines.base import Engine
 from motionloom.engines.m3gpt import words
 from motionloom.engines.m3gpt.decoder import FPS, SHORTEST, M3GPTOptions, MotionLanguageModel, Prompt, prompt_parts
+from motionloom.engines.options import EngineOptions
 from motionloom.engines.request import MAX_SECONDS, Request, Segment
 from motionloom.engines.seeds import item_seed
+from motionloom.engines.threads import using_threads
 from motionloom.engines.timeline import Timeline, timeline
+from motionloom.engines.understanding import Answer, Caption
 from motionloom.errors import RequestError
 from motionloom.models.language.vocabulary import MASKED, Part
 from motionloom.motion.motion import Motion
@@ -107,23 +110,24 @@ class M3GPT(Engine):
         """Licence of the weights."""
         return self.model.checkpoints["language"].licence
 
-    def describe(self, motion: Motion, count: int = 3, seed: int = 0) -> "list[words.Caption]":
-        """Say in words what happens in a motion; see ``m3gpt_words.describe``."""
-        return words.describe(self.model, self.model.encode(motion, self.model.max_seconds), count, seed)
+    def captions(self, motion: Motion, count: int, seed: int, progress: Progress) -> list[Caption]:
+        """See ``words.describe``."""
+        codes = self.model.encode(motion, self.model.max_seconds)
+        return words.describe(self.model, codes, count, seed=seed, progress=progress)
 
-    def compose(
-        self, motion: Motion, seed: int = 0, options: M3GPTOptions | None = None, candidates: int = words.CANDIDATES
-    ) -> Sound:
-        """Write music for a motion, exactly as long; see ``m3gpt_words.compose``."""
-        return words.compose(self.model, motion, seed, options or M3GPTOptions(), candidates)
+    def music(self, motion: Motion, seed: int, candidates: int, options: EngineOptions, progress: Progress) -> Sound:
+        """See ``words.compose``."""
+        assert isinstance(options, M3GPTOptions)
+        return words.compose(self.model, motion, seed=seed, options=options, candidates=candidates, progress=progress)
 
-    def music_to_text(self, sound: Sound, count: int = 3, seed: int = 0) -> "list[words.Caption]":
-        """Say in words how one dances to music; see ``m3gpt_words.music_to_text``."""
-        return words.music_to_text(self.model, sound, count, seed)
+    def answer(self, motion: Motion, question: str, seed: int, progress: Progress) -> Answer:
+        """See ``words.ask``."""
+        return words.ask(self.model, self.text, motion, question, seed=seed, progress=progress)
 
-    def ask(self, motion: Motion, question: str, seed: int = 0) -> "words.Answer":
-        """Answer a question about a motion; see ``m3gpt_words.ask``."""
-        return words.ask(self.model, self.text, motion, question, seed)
+    def music_to_text(self, sound: Sound, count: int = 3, *, seed: int = 0) -> list[Caption]:
+        """Say in words how one dances to music; see ``words.music_to_text``."""
+        with using_threads(self.threads):
+            return words.music_to_text(self.model, sound, count, seed=seed)
 
     @torch.no_grad()
     def run(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[list[Motion]]:
@@ -178,7 +182,7 @@ class M3GPT(Engine):
         for number, segment in enumerate(request.segments, start=1):
             seconds = _seconds(segment, number, len(request.segments))
             if at + (seconds or PIECE) > MAX_SECONDS:
-                raise RequestError(f"the motion takes more than {MAX_SECONDS:g} s; prompt for at most that")
+                raise RequestError(f"the motion takes more than {MAX_SECONDS:g} s; ask for at most that")
             music = None
             if segment.music is not None:
                 if id(segment.music) not in heard:
@@ -369,6 +373,4 @@ def _seconds(segment: Segment, number: int, count: int) -> float | None:
 
 def _enough(music: float, seconds: float, what: str) -> None:
     if music + 0.1 < seconds:
-        raise RequestError(
-            f"the music lasts {music:.3g} s, {what} {seconds:.3g} s: prompt for less, or give more music"
-        )
+        raise RequestError(f"the music lasts {music:.3g} s, {what} {seconds:.3g} s: ask for less, or give more music")

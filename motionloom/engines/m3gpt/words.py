@@ -1,7 +1,6 @@
 """What M3GPT says about motion and music, and the music that it writes for a motion."""
 
 import math
-from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -15,11 +14,13 @@ from motionloom.data.sound.music import BEAT_FPS, kinematic_beats
 from motionloom.engines.m3gpt.decoder import SHORTEST, M3GPTOptions, MotionLanguageModel, Prompt, prompt_parts
 from motionloom.engines.request import MAX_SECONDS
 from motionloom.engines.seeds import item_seed
+from motionloom.engines.understanding import Answer, Caption
 from motionloom.errors import RequestError
 from motionloom.metrics.dance import beat_alignment
 from motionloom.models.language.prompts import TASKS
 from motionloom.models.language.vocabulary import Part
 from motionloom.motion.motion import Motion
+from motionloom.progress import SILENT, Progress
 
 CAPTION = 48
 """Pieces of text of the longest caption."""
@@ -49,39 +50,9 @@ _QUESTIONS = {
 """How people ask, beside the wordings of the instruction set."""
 
 
-@dataclass(frozen=True)
-class Caption:
-    """A sentence about a motion or a piece of music.
-
-    Attributes:
-        text: The sentence.
-        confidence: Geometric mean of the probabilities of its tokens, 0..1.
-    """
-
-    text: str
-    confidence: float
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer about a motion.
-
-    Attributes:
-        text: The answer.
-        confidence: Of the sentence in it, 0..1; 1 where the answer is none of the model's.
-        task: The task that the question was taken for.
-        wording: The known question that it is most like.
-        alike: How much, as the cosine of their sentence vectors.
-    """
-
-    text: str
-    confidence: float
-    task: str
-    wording: str
-    alike: float
-
-
-def describe(model: MotionLanguageModel, codes: Int[Tensor, " N"], count: int = 3, seed: int = 0) -> list[Caption]:
+def describe(
+    model: MotionLanguageModel, codes: Int[Tensor, " N"], count: int = 3, *, seed: int = 0, progress: Progress = SILENT
+) -> list[Caption]:
     """Several different captions of a motion, the most confident first.
 
     The first that is written takes the most probable token each time, the others are drawn.
@@ -91,14 +62,17 @@ def describe(model: MotionLanguageModel, codes: Int[Tensor, " N"], count: int = 
         codes: Of the motion.
         count: How many; fewer come back where the model has hardly anything else to say.
         seed: Of those that are drawn.
+        progress: Told about every token.
 
     Raises:
         RequestError: ``count`` is not from 1 to 16, or the motion is longer than the model reads.
     """
-    return _say(model, prompt_parts("motion-to-text", motion=codes), count, seed)
+    return _say(model, prompt_parts("motion-to-text", motion=codes), count, seed, progress)
 
 
-def music_to_text(model: MotionLanguageModel, sound: Sound, count: int = 3, seed: int = 0) -> list[Caption]:
+def music_to_text(
+    model: MotionLanguageModel, sound: Sound, count: int = 3, *, seed: int = 0, progress: Progress = SILENT
+) -> list[Caption]:
     """Several different sentences on how one dances to music, the most confident first; see ``describe``.
 
     Raises:
@@ -107,15 +81,17 @@ def music_to_text(model: MotionLanguageModel, sound: Sound, count: int = 3, seed
     most = model.max_codes / model.music.tokens_per_second
     if sound.seconds > most:
         raise RequestError(f"the music lasts {sound.seconds:.4g} s; at most {most:.3g} s are read: give a piece of it")
-    return _say(model, prompt_parts("music-to-text", music=model.encode_audio(sound)), count, seed)
+    return _say(model, prompt_parts("music-to-text", music=model.encode_audio(sound)), count, seed, progress)
 
 
 def compose(
     model: MotionLanguageModel,
     motion: Motion,
+    *,
     seed: int = 0,
     options: M3GPTOptions | None = None,
     candidates: int = CANDIDATES,
+    progress: Progress = SILENT,
 ) -> Sound:
     """Music for a motion, exactly as long, at 22,050 Hz.
 
@@ -128,6 +104,7 @@ def compose(
         seed: Same seed, same music, on the same machine.
         options: How codes are drawn.
         candidates: How many pieces are written; the first is what a single one would be.
+        progress: Told about every token.
 
     Raises:
         RequestError: The motion is shorter or longer than what music is made for.
@@ -159,7 +136,7 @@ def compose(
             )
             for own, piece in zip(seeds, music, strict=True)
         ]
-        said = model.generate(asks, "music", options.temperature, options.top_p)
+        said = model.generate(asks, "music", options.temperature, options.top_p, progress=progress)
         music = [torch.cat((piece, made)) for piece, (made, _) in zip(music, said, strict=True)]
     sounds = [model.decode_audio(piece, samples) for piece in music]
     if candidates == 1:
@@ -174,7 +151,15 @@ def fit(sound: Sound, rests: Float[Tensor, " K"]) -> float:
     return 0.0 if len(heard) == 0 else beat_alignment(heard, still, "bailando")
 
 
-def ask(model: MotionLanguageModel, encoder: TextEncoder, motion: Motion, question: str, seed: int = 0) -> Answer:
+def ask(
+    model: MotionLanguageModel,
+    encoder: TextEncoder,
+    motion: Motion,
+    question: str,
+    *,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Answer:
     """Answer a question about a motion: the one task whose wordings it is most like is done.
 
     Args:
@@ -183,6 +168,7 @@ def ask(model: MotionLanguageModel, encoder: TextEncoder, motion: Motion, questi
         motion: Of any humanoid.
         question: In English.
         seed: Of what is drawn.
+        progress: Told about every token.
 
     Raises:
         RequestError: The question is like none that can be answered, or the motion cannot be read.
@@ -197,25 +183,25 @@ def ask(model: MotionLanguageModel, encoder: TextEncoder, motion: Motion, questi
         return Answer(text, confidence, task, wording, alike)
 
     if task == "motion-to-text":
-        (caption,) = describe(model, codes, 1, seed)
+        (caption,) = describe(model, codes, 1, seed=seed, progress=progress)
         return answer(caption.text, caption.confidence)
     if task == "prediction":
         count, seen = max(SHORTEST, round(NEXT * model.rate)), codes[-round(NEXT * model.rate) :]
         options = M3GPTOptions()
         ((made, _),) = model.generate(
             [Prompt(prompt_parts("prediction", motion=seen), count, count, seed, seen[:0])], "motion",
-            options.temperature, options.top_p,
+            options.temperature, options.top_p, progress=progress,
         )  # fmt: skip
-        (caption,) = describe(model, made, 1, seed)
+        (caption,) = describe(model, made, 1, seed=seed, progress=progress)
         return answer(caption.text, caption.confidence)
     if task == "dance-to-music":
         options, seen = M3GPTOptions(), codes[: round(SPAN * model.rate)]
         count = max(1, round(len(seen) / model.rate * model.music.tokens_per_second))
         ((made, _),) = model.generate(
             [Prompt(prompt_parts("dance-to-music", motion=seen), count, count, seed, seen[:0])], "music",
-            options.temperature, options.top_p,
+            options.temperature, options.top_p, progress=progress,
         )  # fmt: skip
-        (caption,) = _say(model, prompt_parts("music-to-text", music=made), 1, seed)
+        (caption,) = _say(model, prompt_parts("music-to-text", music=made), 1, seed, progress)
         return answer(
             f"music to which one would say: {caption.text} (motionloom compose writes it)", caption.confidence
         )
@@ -248,14 +234,14 @@ def _known() -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(found.values()), tuple(found)
 
 
-def _say(model: MotionLanguageModel, parts: list[Part], count: int, seed: int) -> list[Caption]:
+def _say(model: MotionLanguageModel, parts: list[Part], count: int, seed: int, progress: Progress) -> list[Caption]:
     if not 1 <= count <= MAX_CAPTIONS:
         raise RequestError(f"{count} captions are wanted; 1 to {MAX_CAPTIONS} can be")
     nothing = torch.zeros(0, dtype=torch.long)
     asks = [Prompt(parts, CAPTION, 1, seed, nothing)]
     found: dict[str, float] = {}
     for temperature in (0.0, *_TEMPERATURES):
-        for rows, score in model.generate(asks, "text", temperature):
+        for rows, score in model.generate(asks, "text", temperature, progress=progress):
             text = " ".join(model.language.pieces.decode(rows.tolist()).split())
             if text:
                 found[text] = max(found.get(text, 0.0), math.exp(score))
