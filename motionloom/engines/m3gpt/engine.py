@@ -27,6 +27,7 @@ from motionloom.engines.request import MAX_SECONDS, Request, Segment
 from motionloom.engines.seeds import item_seed
 from motionloom.engines.timeline import Timeline, timeline
 from motionloom.errors import RequestError
+from motionloom.licences import Licence
 from motionloom.models.language.vocabulary import MASKED, Part
 from motionloom.motion.motion import Motion
 from motionloom.progress import SILENT, Progress
@@ -103,9 +104,9 @@ class M3GPT(Engine):
         return PIECE
 
     @property
-    def licence(self) -> str:
-        """Licence of the weights."""
-        return self.model.checkpoints["language"].licence
+    def licences(self) -> Sequence[Licence]:
+        """Licences of the language model and its tokenizers, and of what they were made from."""
+        return [licence for checkpoint in self.model.checkpoints.values() for licence in checkpoint.licences]
 
     def describe(self, motion: Motion, count: int = 3, seed: int = 0) -> "list[words.Caption]":
         """Say in words what happens in a motion; see ``m3gpt_words.describe``."""
