@@ -22,6 +22,8 @@ from torch import Tensor
 
 from motionloom.conditions.text import MiniLM, TextEncoder, TextFeatures, check_text, minilm, padded
 from motionloom.errors import CheckpointError, RequestError
+from motionloom.licences import IMAGEBIND as IMAGEBIND_LICENCE
+from motionloom.licences import NOT_GIVEN, Licence, licence_of
 
 FOLDER = "MOTIONLOOM_TEXT_ENCODER"
 """Environment variable with the folder of the weights, for models that were trained with them."""
@@ -78,6 +80,7 @@ class Clip:
         self.trunk, self.max_pieces = published, int(config.max_position_embeddings) - 2
         self.sentence_dim, self.word_dim = int(config.projection_dim), int(config.hidden_size)
         self.name = f"{'imagebind' if published else 'clip'}-{_digest(self.model)}"
+        self.licence = IMAGEBIND_LICENCE if published else _stated_licence(folder)
         self.cache: dict[str, TextFeatures] = {}
 
     def __call__(self, texts: list[str]) -> TextFeatures:
@@ -110,6 +113,14 @@ class Clip:
         output = self.model(input_ids=ids, output_hidden_states=True)
         words = output.hidden_states[-1] if self.trunk else output.last_hidden_state
         return TextFeatures(output.text_embeds.float(), words.float().masked_fill(~valid[..., None], 0.0), valid)
+
+
+def _stated_licence(folder: Path) -> Licence:
+    """What the folder's ``README.md`` says, in the ``license:`` line that model hubs have there; else not given."""
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace")[:4096] if card.is_file() else ""
+    found = re.search(r"^license:\s*(\S.*?)\s*$", text, re.MULTILINE)
+    return licence_of(found[1]).of("CLIP text tower") if found else NOT_GIVEN.of("CLIP text tower")
 
 
 def imagebind_tower(file: Path, tokenizer: Any) -> Any:

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from motionloom.errors import CheckpointError, RequestError
+from motionloom.licences import APACHE, Licence
 
 MAX_PIECES = 64
 """Word pieces a sentence may have; longer ones are refused rather than cut."""
@@ -55,6 +56,7 @@ class TextEncoder(Protocol):
     sentence_dim: int
     word_dim: int
     max_pieces: int
+    licence: Licence
 
     def __call__(self, texts: list[str]) -> TextFeatures:
         """Encode sentences, each independently of the others."""
@@ -90,6 +92,7 @@ class MiniLM:
     sentence_dim = 384
     word_dim = 384
     max_pieces = MAX_PIECES
+    licence = APACHE.of("all-MiniLM-L6-v2")
 
     def __init__(self) -> None:
         from tokenizers import Tokenizer

@@ -114,10 +114,11 @@ def _join(takes: list[Take], files: list[Path], out: Path, folders: Mapping[str,
                 "hours": round(tallies["seconds"][name] / 3600, 4),
                 "refused": tallies["refused"][name],
                 "flagged": tallies["flagged"][name],
-                "licence": next((item.licence for item in takes if item.source == name), ""),
+                "licence": "; ".join(sorted({str(item.licence) for item in takes if item.source == name})),
             }
             for name in sorted(folders)
         },
+        "licences": {str(item.licence): item.licence.facts() for item in takes},
         "sha256": {name: file_digest(out / f"{name}.part") for name in names},
     }
     # The manifest goes first and comes back last: without it the folder is no store.
@@ -195,7 +196,7 @@ def _index_row(item: Take, row: dict[str, Any], start: int, hands: int) -> dict[
     return {
         **{name: row[name] for name in ("id", "fps", "frames", "parts", "flags", "notes")},
         "source": item.source,
-        "licence": item.licence,
+        "licence": str(item.licence),
         "split": item.split,
         "start": start,
         "hands": hands,

@@ -46,7 +46,10 @@ def corpus_report(path: Path) -> dict[str, Any]:
             }
             for name, entry in store.manifest["sources"].items()
         },
-        "licences": _by(clips, lambda clip: [clip.licence]),
+        "licences": {
+            name: {**table, "terms": store.licences[name].terms}
+            for name, table in _by(clips, lambda clip: [clip.licence]).items()
+        },
         "splits": {name: _table(clip for clip in clips if clip.split == name) for name in SPLITS},
         "tasks": {name: _table(clip for clip in clips if name in clip.tasks) for name in TASKS},
         "fps": _by(clips, lambda clip: [f"{clip.fps:g}"]),

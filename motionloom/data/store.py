@@ -29,6 +29,7 @@ import torch
 
 from motionloom.data.rows import open_rows
 from motionloom.errors import DataError
+from motionloom.licences import Licence, licence_of
 from motionloom.motion import rotations as rot
 from motionloom.motion.motion import Motion, Provenance
 from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS, PARTS
@@ -164,6 +165,12 @@ class Store:
             )
             for row in rows
         )
+
+    @cached_property
+    def licences(self) -> dict[str, Licence]:
+        """The licences of its clips, by the text that a clip has."""
+        known = self.manifest.get("licences", {})
+        return {text: licence_of(text, known) for text in sorted({clip.licence for clip in self.clips})}
 
     def split(self, name: str) -> tuple[Clip, ...]:
         """The clips of one split.

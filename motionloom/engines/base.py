@@ -28,6 +28,7 @@ from motionloom.engines.threads import using_threads
 from motionloom.engines.timeline import lay_out
 from motionloom.engines.understanding import Answer, Caption
 from motionloom.errors import RequestError
+from motionloom.licences import Licence, strictest
 from motionloom.motion.blend import faster
 from motionloom.motion.keep import Keep, frames
 from motionloom.motion.motion import Motion, Provenance
@@ -105,9 +106,14 @@ class Engine(ABC):
         """Longest motion in one piece [s]."""
 
     @property
+    def licences(self) -> Sequence[Licence]:
+        """Licences of all weights that take part, and of what they were made from."""
+        return ()
+
+    @property
     def licence(self) -> str:
-        """Licence of the weights, which motions inherit; empty for none."""
-        return ""
+        """The strictest of ``licences``, which motions inherit; empty for none."""
+        return str(strictest(self.licences)) if self.licences else ""
 
     @abstractmethod
     def run(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[list[Motion]]:

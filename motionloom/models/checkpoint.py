@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from motionloom.errors import CheckpointError, MotionloomError
+from motionloom.licences import Licence, licence_of, licences_in
 from motionloom.models import MODELS
 from motionloom.models.diffusion.official import diffusion_from_official
 from motionloom.models.masked.official import (
@@ -75,6 +76,11 @@ class Checkpoint:
     licence: str
     version: str
     card: str
+
+    @property
+    def licences(self) -> list[Licence]:
+        """Its licence and those of everything that it was made from, as its data card names them."""
+        return [licence_of(self.licence), *licences_in(self.data)]
 
 
 def save_checkpoint(

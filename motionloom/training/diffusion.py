@@ -42,7 +42,7 @@ from motionloom.motion.features.motionverse_layout import (
 )
 from motionloom.motion.skeleton import BODY_COLUMNS, PARTS
 from motionloom.training.caption_vectors import caption_table, whitening
-from motionloom.training.cards import card, ledger, licence
+from motionloom.training.cards import Origins, card
 from motionloom.training.diffusion_batches import MOST_PIECES, Batch
 from motionloom.training.diffusion_prior import fit_prior
 from motionloom.training.recipes import Recipe, from_table
@@ -355,13 +355,16 @@ class DiffusionTask:
         }
         if self._reads_text:
             stats |= dict(zip(("sentence_mean", "sentence_std"), self.whitening, strict=True))
+        origins = Origins.of(
+            self.store, facts.get("init", ""), text_encoder=self.encoder.licence if self._reads_text else None
+        )
         save_checkpoint(
             folder,
             model,
             stats=stats,
-            data=ledger(self.store),
-            licence=licence(self.store),
-            card=card("Motion diffusion model", asdict(self.data), facts, figures, self.store),
+            data=origins.data,
+            licence=origins.licence,
+            card=card("Motion diffusion model", asdict(self.data), facts, figures, origins),
             storage="float16",
         )
 

@@ -29,7 +29,7 @@ from motionloom.models.language.model import MotionLM, MotionLMConfig
 from motionloom.models.language.prompts import TASKS
 from motionloom.models.language.vocabulary import Vocabulary, pad_sequences
 from motionloom.models.tokenizers.motion import MotionTokenizer
-from motionloom.training.cards import card, ledger, licence
+from motionloom.training.cards import Origins, card
 from motionloom.training.language_data import Corpus, Example, Examples, Lengths, caption_pieces
 from motionloom.training.recipes import Recipe, from_table
 from motionloom.training.task import Step
@@ -352,14 +352,17 @@ class LanguageTask:
         assert isinstance(model, Networks)
         figures = self._held_out(model, "test")
         told = {key: value for key, value in asdict(self.data).items() if key not in ("motion", "music", "start")}
-        common = {"data": ledger(self.store), "licence": licence(self.store)}
+        origins = Origins.of(
+            self.store, self.data.start, motion_tokenizer=Path(self.data.motion), music_tokenizer=Path(self.data.music)
+        )
+        common: dict[str, Any] = {"data": origins.data, "licence": origins.licence}
         save_checkpoint(
-            folder, model.language, {}, card=card("Motion language model", told, facts, figures, self.store),
+            folder, model.language, {}, card=card("Motion language model", told, facts, figures, origins),
             storage="float16", **common,
         )  # fmt: skip
         if self.data.joint != "none":
             stats = {"mean": self.corpus.stats.mean, "std": self.corpus.stats.std}
-            text = card("Motion tokenizer, tuned with a language model", told, facts, figures, self.store)
+            text = card("Motion tokenizer, tuned with a language model", told, facts, figures, origins)
             save_checkpoint(folder.parent / "motion", model.motion, stats, card=text, storage="float16", **common)
 
 

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from motionloom.conditions.text import MiniLM
 from motionloom.data.loader import FeatureSet
 from motionloom.data.store import Store
 from motionloom.models.checkpoint import save_checkpoint
 from motionloom.models.length import LengthConfig, LengthPredictor, length_loss
 from motionloom.training.caption_vectors import caption_table, whitening
-from motionloom.training.cards import card, ledger, licence
+from motionloom.training.cards import Origins, card
 from motionloom.training.recipes import Recipe, from_table
 from motionloom.training.task import Step
 
@@ -75,13 +76,14 @@ class LengthTask:
         """Write the predictor with the whitening of its sentences."""
         with torch.no_grad():
             figures = self._held_out(model, FeatureSet(self.store, "test", self.data.fps))
+        origins = Origins.of(self.store, facts.get("init", ""), text_encoder=MiniLM.licence)
         save_checkpoint(
             folder,
             model,
             stats={"sentence_mean": self.center, "sentence_std": self.scale},
-            data=ledger(self.store),
-            licence=licence(self.store),
-            card=card("Length predictor", asdict(self.data), facts, figures, self.store),
+            data=origins.data,
+            licence=origins.licence,
+            card=card("Length predictor", asdict(self.data), facts, figures, origins),
             storage="float16",
         )
 

@@ -132,7 +132,10 @@ def _fit(
             _save(run, recipe, done, task.model, optimizer, average)
         fabric.barrier()
     if chief and last == config.steps:
-        facts = {"recipe": recipe.name, "steps": config.steps, "seed": config.seed, "batch": config.batch}
+        facts = {
+            "recipe": recipe.name, "steps": config.steps, "seed": config.seed, "batch": config.batch,
+            "init": config.init,
+        }  # fmt: skip
         with _averaged(task.model, average):
             task.export(run / "model", task.model.eval(), facts)
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from motionloom.conditions.text import MiniLM
 from motionloom.data.loader import FeatureSet, Stats, held
 from motionloom.data.mixture import draw_chances
 from motionloom.data.store import Clip, Store
@@ -28,7 +29,7 @@ from motionloom.models.tokenizers.motion import MotionTokenizer
 from motionloom.motion.features.layout import root_path
 from motionloom.motion.files import atomic_path
 from motionloom.training.caption_vectors import caption_table, whitening
-from motionloom.training.cards import card, ledger, licence
+from motionloom.training.cards import Origins, card
 from motionloom.training.recipes import Recipe, from_table
 from motionloom.training.task import Step
 
@@ -270,13 +271,16 @@ class MaskedTask:
         with torch.no_grad():
             figures = self._held_out(model, test)
         data = {key: value for key, value in asdict(self.data).items() if key != "tokenizer"}
+        origins = Origins.of(
+            self.store, facts.get("init", ""), tokenizer=Path(self.data.tokenizer), text_encoder=MiniLM.licence
+        )
         save_checkpoint(
             folder,
             model,
             stats={"sentence_mean": self.center, "sentence_std": self.scale},
-            data=ledger(self.store),
-            licence=licence(self.store),
-            card=card("Masked transformer", data, facts, figures, self.store),
+            data=origins.data,
+            licence=origins.licence,
+            card=card("Masked transformer", data, facts, figures, origins),
             storage="float16",
         )
 

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from motionloom.conditions.audio import RATE
 from motionloom.data.store import Store
 from motionloom.errors import TrainingError
+from motionloom.licences import SYNTHETIC
 from motionloom.models.checkpoint import save_checkpoint
 from motionloom.models.tokenizers.music import MusicOutput, MusicTokenizer, MusicTokenizerConfig
 from motionloom.models.tokenizers.music_training import SCALES, music_loss
-from motionloom.training.cards import card, ledger, licence
+from motionloom.training.cards import Origins, card
 from motionloom.training.music_data import SoundSet, accompaniments
 from motionloom.training.recipes import Recipe, from_table
 from motionloom.training.task import Step
@@ -113,13 +114,14 @@ class MusicTask:
         """Write the tokenizer with its held-out figures."""
         assert isinstance(model, MusicTokenizer)
         figures = fidelity(model, accompaniments(self.store, "test", self.data.held_out, self.seed), self.size)
+        origins = Origins.of(self.store, facts.get("init", ""), sound=SYNTHETIC)
         save_checkpoint(
             folder,
             model,
             stats={},
-            data=ledger(self.store) | {"sound": "synthesised to the clips' kinematic beats"},
-            licence=licence(self.store),
-            card=card("Music tokenizer", asdict(self.data), facts, figures, self.store),
+            data=origins.data | {"sound": "synthesised to the clips' kinematic beats"},
+            licence=origins.licence,
+            card=card("Music tokenizer", asdict(self.data), facts, figures, origins),
             storage="float16",
         )
 

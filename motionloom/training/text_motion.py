@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from motionloom.conditions.text import MiniLM
 from motionloom.data.loader import FeatureSet
 from motionloom.data.mixture import draw_chances
 from motionloom.data.store import Store, label_of
@@ -21,7 +22,7 @@ from motionloom.metrics.distribution import POOL, distinct_pools, retrieval
 from motionloom.models.checkpoint import save_checkpoint
 from motionloom.models.text_motion.encoder import Matcher, MatcherConfig, contrastive_loss
 from motionloom.training.caption_vectors import caption_table, whitening
-from motionloom.training.cards import card, ledger, licence
+from motionloom.training.cards import Origins, card
 from motionloom.training.recipes import Recipe, from_table
 from motionloom.training.task import Step
 
@@ -139,13 +140,14 @@ class MatcherTask:
         with torch.no_grad():
             figures, quantiles = self._held_out(model, FeatureSet(self.store, "test", self.data.fps))
         stats = {"mean": self.stats.mean, "std": self.stats.std, **quantiles}
+        origins = Origins.of(self.store, facts.get("init", ""), text_encoder=MiniLM.licence)
         save_checkpoint(
             folder,
             model,
             stats=stats | {"sentence_mean": self.center, "sentence_std": self.scale},
-            data=ledger(self.store),
-            licence=licence(self.store),
-            card=card("Text-motion encoder", asdict(self.data), facts, figures, self.store),
+            data=origins.data,
+            licence=origins.licence,
+            card=card("Text-motion encoder", asdict(self.data), facts, figures, origins),
             storage="float16",
         )
 

@@ -27,7 +27,7 @@ from motionloom.motion.features.humanml3d import decode_rotations
 from motionloom.motion.features.layout import LAYOUTS, root_path
 from motionloom.motion.kinematics import forward_kinematics
 from motionloom.motion.skeleton import CANONICAL
-from motionloom.training.cards import card, ledger, licence
+from motionloom.training.cards import Origins, card
 from motionloom.training.recipes import Recipe, from_table
 from motionloom.training.task import Step
 
@@ -173,13 +173,14 @@ class TokenizerTask:
         """Write the tokenizer with its statistics and held-out figures."""
         assert isinstance(model, MotionTokenizer | BodyTokenizer)
         figures = reconstruction(model, self.stats, FeatureSet(self.store, "test", self.data.fps))
+        origins = Origins.of(self.store, facts.get("init", ""))
         save_checkpoint(
             folder,
             model,
             stats={"mean": self.stats.mean, "std": self.stats.std},
-            data=ledger(self.store),
-            licence=licence(self.store),
-            card=card("Motion tokenizer", asdict(self.data), facts, figures, self.store),
+            data=origins.data,
+            licence=origins.licence,
+            card=card("Motion tokenizer", asdict(self.data), facts, figures, origins),
             storage="float16",
         )
 

@@ -5,6 +5,7 @@ import torch
 from corpus import walk
 from publishers import as_lafan, as_xsens, write_cm
 
+from motionloom import licences
 from motionloom.data.convert import convert_take
 from motionloom.data.cuts import captions_of, labels_of, pieces_of
 from motionloom.data.prepare import prepare
@@ -28,7 +29,7 @@ def off(found, wanted):
 def plain(**changes):
     from pathlib import Path
 
-    fields = {"id": "x/a", "source": "x", "licence": "free", "path": Path("a"), "fps": None, "unit": None}
+    fields = {"id": "x/a", "source": "x", "licence": licences.CC0, "path": Path("a"), "fps": None, "unit": None}
     return Take(**(fields | {"split": "train", "labels": {}} | changes))
 
 

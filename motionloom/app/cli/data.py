@@ -73,7 +73,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         width = max(len(name) for name in found[group])
         for name, entry in found[group].items():
             more = [f"{entry[key]} {key}" for key in ("refused", "flagged") if entry.get(key)]
-            more += [entry["licence"]] if entry.get("licence") else []
+            more += [entry[key] for key in ("licence", "terms") if entry.get(key)]
             tail = "".join(f"; {word}" for word in more)
             lines.append(f"  {name:<{width}}  {entry['clips']:>7} clips {entry['hours']:>9.2f} h{tail}")
     captions, lengths = found["captions"], found["lengths"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from motionloom.errors import DataError
+from motionloom.licences import Licence
 from motionloom.motion.motion import Motion
 
 
@@ -77,7 +78,7 @@ class Take:
 
     id: str
     source: str
-    licence: str
+    licence: Licence
     path: Path
     fps: float | None
     unit: float | None

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from motionloom import licences
 from motionloom.data.formats.pickle import read_pickle
 from motionloom.data.sources import Take
 from motionloom.data.sources.common import BODY, lines_of, listed, need, split_of
@@ -25,9 +26,6 @@ from motionloom.motion.files import parse_npy, read_bytes, read_text
 from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import CANONICAL
 
-HUMANACT12_LICENCE = "HumanAct12 / PHSPD (non-commercial research)"
-UESTC_LICENCE = "UESTC RGB-D (research only)"
-NTU_LICENCE = "NTU RGB+D 120 (research only, on request)"
 _HUMANACT12 = (
     "warm up", "walk", "run", "jump", "drink", "lift a dumbbell", "sit", "eat", "turn a steering wheel", "phone",
     "box", "throw",
@@ -97,7 +95,7 @@ def humanact12(folder: Path) -> list[Take]:
         Take(
             id=f"humanact12/{name}",
             source="humanact12",
-            licence=HUMANACT12_LICENCE,
+            licence=licences.HUMANACT12,
             path=path,
             fps=_HUMANACT12_FPS,
             unit=None,
@@ -144,7 +142,7 @@ def uestc(folder: Path) -> list[Take]:
             Take(
                 id=f"uestc/{name.removesuffix('.avi')}",
                 source="uestc",
-                licence=UESTC_LICENCE,
+                licence=licences.UESTC,
                 path=folder / "vibe_cache_refined.pkl",
                 fps=_CAMERA_FPS,
                 unit=None,
@@ -188,7 +186,7 @@ def ntu(folder: Path) -> list[Take]:
             Take(
                 id=f"ntu/{path.stem}" + (f"-{person}" if people > 1 else ""),
                 source="ntu",
-                licence=NTU_LICENCE,
+                licence=licences.NTU,
                 path=path,
                 fps=_CAMERA_FPS,
                 unit=None,

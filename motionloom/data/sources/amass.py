@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from motionloom import licences
 from motionloom.data.sources import Take, Timed
 from motionloom.data.sources.common import BODY, HANDS, lines_of, listed, need, read_json, read_table
 from motionloom.errors import DataError
@@ -19,9 +20,6 @@ from motionloom.motion.motion import Motion
 from motionloom.motion.motion import take as take_frames
 from motionloom.motion.retarget import from_positions
 
-LICENCE = "AMASS licence (non-commercial research)"
-BABEL_LICENCE = "BABEL licence and AMASS licence (non-commercial research)"
-HUMANML3D_LICENCE = "HumanML3D (MIT) on AMASS and HumanAct12 (non-commercial research)"
 _SPLITS = {
     "val": ("HumanEva", "MPI_HDM05", "MPIHDM05", "HDM05", "SFU", "MPI_mosh", "MPImosh", "MoSh"),
     "test": ("Transitions_mocap", "Transitionsmocap", "Transitions", "SSM_synced", "SSMsynced", "SSM"),
@@ -51,7 +49,7 @@ def amass(folder: Path) -> list[Take]:
         Take(
             id=f"amass/{name.removesuffix('.npz')}",
             source="amass",
-            licence=LICENCE,
+            licence=licences.AMASS,
             path=path,
             fps=None,
             unit=None,
@@ -117,7 +115,7 @@ def babel(folder: Path) -> list[Take]:
                     Take(
                         id=f"babel/{name}-{key}",
                         source="babel",
-                        licence=BABEL_LICENCE,
+                        licence=licences.BABEL,
                         path=path,
                         fps=None,
                         unit=None,
@@ -183,7 +181,7 @@ def humanml3d(folder: Path) -> list[Take]:
             Take(
                 id=f"humanml3d/{name}",
                 source="humanml3d",
-                licence=HUMANML3D_LICENCE,
+                licence=licences.HUMANML3D,
                 path=path,
                 fps=None,
                 unit=None,

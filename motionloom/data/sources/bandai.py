@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+from motionloom import licences
 from motionloom.data.sources import Take
 from motionloom.errors import DataError
 
@@ -26,7 +27,6 @@ _MISLABELLED = {
     "dataset-2_walk-turn-right_normal_033": "turns back at the end, which its label does not say",
 }
 """Clips whose motion is not what their name says, found by the turn angle of every clip."""
-LICENCE = "CC BY-NC 4.0 (Bandai Namco Research Inc.)"
 
 
 def takes(folder: Path) -> list[Take]:
@@ -52,7 +52,7 @@ def takes(folder: Path) -> list[Take]:
         Take(
             id=f"bandai/{row['clip']}",
             source="bandai",
-            licence=LICENCE,
+            licence=licences.BANDAI,
             path=found[row["clip"]],
             fps=30.0,
             unit=0.01,

@@ -9,12 +9,11 @@ in-betweening", 2020; CC BY-NC-ND 4.0): actions of five subjects, 30 fps, centim
 import re
 from pathlib import Path
 
+from motionloom import licences
 from motionloom.data.sources import Take, Timed
 from motionloom.data.sources.common import BODY, listed, number, read_table, split_of
 from motionloom.errors import DataError
 
-STYLE_LICENCE = "CC BY 4.0 (100STYLE; Mason, Starke, Komura)"
-LAFAN_LICENCE = "CC BY-NC-ND 4.0 (Ubisoft La Forge animation dataset)"
 _CONTENTS = {
     "BR": "runs backwards",
     "BW": "walks backwards",
@@ -81,7 +80,7 @@ def style100(folder: Path) -> list[Take]:
                 Take(
                     id=f"100style/{name}",
                     source="100style",
-                    licence=STYLE_LICENCE,
+                    licence=licences.STYLE100,
                     path=files[name],
                     fps=_STYLE_FPS,
                     unit=0.01,
@@ -134,7 +133,7 @@ def lafan1(folder: Path) -> list[Take]:
         Take(
             id=f"lafan1/{path.stem}",
             source="lafan1",
-            licence=LAFAN_LICENCE,
+            licence=licences.LAFAN1,
             path=path,
             fps=_LAFAN_FPS,
             unit=0.01,

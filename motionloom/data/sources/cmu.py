@@ -9,10 +9,10 @@ import csv
 import hashlib
 from pathlib import Path
 
+from motionloom import licences
 from motionloom.data.sources import Take
 from motionloom.errors import DataError
 
-LICENCE = "CMU mocap (free for any use; credit mocap.cs.cmu.edu)"
 _BROKEN = {
     "salsa_06": "the head is turned by more than 60 degrees in every frame",
     "salsa_07": "the body turns upside down from the middle on",
@@ -50,7 +50,7 @@ def _take(folder: Path, row: dict[str, str]) -> Take:
     return Take(
         id=f"cmu/{clip}",
         source="cmu",
-        licence=LICENCE,
+        licence=licences.CMU,
         path=folder / row["file"],
         fps=float(row["fps"]),
         unit=None,

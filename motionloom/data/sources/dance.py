@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from motionloom import licences
 from motionloom.data.formats.pickle import read_pickle
 from motionloom.data.sources import Media, Take, Timed
 from motionloom.data.sources.common import BODY, HANDS, lines_of, listed, need, read_json
@@ -20,8 +21,6 @@ from motionloom.motion import rotations as rot
 from motionloom.motion.files import check_numbers, parse_npy, read_bytes
 from motionloom.motion.motion import Motion
 
-AIST_LICENCE = "CC BY 4.0 (AIST++ annotations, Google; music and video: AIST Dance DB terms)"
-FINEDANCE_LICENCE = "FineDance (non-commercial research)"
 _AIST_FPS, _FINEDANCE_FPS = 60.0, 30.0
 _SOUND = (".wav", ".mp3", ".flac", ".ogg")
 _GENRES = {
@@ -75,7 +74,7 @@ def aist(folder: Path) -> list[Take]:
             Take(
                 id=f"aist/{name}",
                 source="aist",
-                licence=AIST_LICENCE,
+                licence=licences.AIST,
                 path=path,
                 fps=_AIST_FPS,
                 unit=None,
@@ -155,7 +154,7 @@ def _finedance_take(folder: Path, name: str, path: Path) -> Take:
     return Take(
         id=f"finedance/{name}",
         source="finedance",
-        licence=FINEDANCE_LICENCE,
+        licence=licences.FINEDANCE,
         path=path,
         fps=_FINEDANCE_FPS,
         unit=None,

@@ -2,8 +2,9 @@
 
 The table has the columns ``file`` (a path below the folder) and ``text``, one row a sentence; a file may have several
 rows or, for a motion without words, an empty text. Further columns, all optional: ``start`` and ``stop`` (when the
-text holds [s]; empty for the whole motion), ``split`` (train, val, test), ``licence``, ``fps`` and ``unit`` (metres of
-one unit of a BVH file, or m, cm, mm, inch). Motion files without a row are taken without captions.
+text holds [s]; empty for the whole motion), ``split`` (train, val, test), ``licence`` (left out, it counts as
+non-commercial), ``fps`` and ``unit`` (metres of one unit of a BVH file, or m, cm, mm, inch). Motion files without a row
+are taken without captions.
 """
 
 from collections import defaultdict
@@ -13,11 +14,11 @@ from motionloom.data.sources import Take, Timed
 from motionloom.data.sources.common import listed, number, read_table, split_of, within
 from motionloom.data.store import SPLITS
 from motionloom.errors import DataError
+from motionloom.licences import licence_of
 from motionloom.motion.io import READERS
 from motionloom.motion.io.bvh import UNITS
 
 TABLE = "captions.csv"
-LICENCE = "not given"
 
 
 def takes(folder: Path) -> list[Take]:
@@ -56,7 +57,7 @@ def _take(table: Path, name: str, path: Path, rows: list[dict[str, str]]) -> Tak
     return Take(
         id=f"folder/{name}",
         source="folder",
-        licence=_one(rows, "licence", where) or LICENCE,
+        licence=licence_of(_one(rows, "licence", where)),
         path=path,
         fps=number(fps, where) if fps else None,
         unit=None if not unit else UNITS[unit] if unit in UNITS else number(unit, where),

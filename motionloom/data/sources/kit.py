@@ -6,12 +6,11 @@ motion-language dataset", 2016, converted by Guo et al., CVPR 2022). The origina
 
 from pathlib import Path
 
+from motionloom import licences
 from motionloom.data.sources import Take
 from motionloom.data.sources.amass import marked_texts
 from motionloom.data.sources.common import BODY, lines_of, listed, need
 from motionloom.errors import DataError
-
-LICENCE = "KIT Motion-Language Dataset (research; motions under the KIT database's terms)"
 
 
 def takes(folder: Path) -> list[Take]:
@@ -38,7 +37,7 @@ def takes(folder: Path) -> list[Take]:
                     Take(
                         id=f"kit/{name}",
                         source="kit",
-                        licence=LICENCE,
+                        licence=licences.KIT,
                         path=motion,
                         fps=None,
                         unit=None,

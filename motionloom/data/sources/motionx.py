@@ -8,6 +8,7 @@ terms.
 
 from pathlib import Path
 
+from motionloom import licences
 from motionloom.data.sources import Take, Timed
 from motionloom.data.sources.amass import marked_texts
 from motionloom.data.sources.common import BODY, HANDS, lines_of, listed, need, split_of
@@ -16,7 +17,6 @@ from motionloom.errors import DataError
 from motionloom.motion.files import check_numbers, parse_npy, read_bytes
 from motionloom.motion.motion import Motion
 
-LICENCE = "Motion-X licence (non-commercial research); subsets under their own terms"
 _FPS = 30.0
 _WIDTH = 322
 _BODY, _FINGERS, _PATH = slice(0, 66), slice(66, 156), slice(309, 312)
@@ -53,7 +53,7 @@ def takes(folder: Path) -> list[Take]:
             Take(
                 id=f"motionx/{name}",
                 source="motionx",
-                licence=LICENCE,
+                licence=licences.MOTION_X,
                 path=path,
                 fps=_FPS,
                 unit=None,

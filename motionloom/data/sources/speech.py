@@ -8,12 +8,12 @@ of the same name ``.wav`` and ``.TextGrid``, the words with their times as Praat
 import re
 from pathlib import Path
 
+from motionloom import licences
 from motionloom.data.sources import Media, Take, Timed
 from motionloom.data.sources.common import BODY, HANDS, listed, split_of
 from motionloom.errors import DataError, MotionFileError
 from motionloom.motion.files import read_bytes
 
-BEAT_LICENCE = "BEAT (non-commercial research)"
 _FPS = 120.0
 _NAME = re.compile(r"(?P<id>\d+)_(?P<speaker>[A-Za-z]+)_(?P<kind>\d)_(?P<first>\d+)_(?P<last>\d+)")
 _INTERVAL = re.compile(
@@ -45,7 +45,7 @@ def beat(folder: Path) -> list[Take]:
         Take(
             id=f"beat/{path.stem}",
             source="beat",
-            licence=BEAT_LICENCE,
+            licence=licences.BEAT,
             path=path,
             fps=_FPS,
             unit=0.01,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from motionloom import licences
 from motionloom.data.sources import Take, Timed
 from motionloom.data.sources.common import BODY, HANDS, UPPER, need, read_json, split_of
 from motionloom.errors import DataError
@@ -17,7 +18,6 @@ from motionloom.motion import rotations as rot
 from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS
 
-LICENCE = "CC0 (made up)"
 _MOST = {"takes": 10_000_000, "frames": 1_000_000}
 _WAVES = 4
 
@@ -44,7 +44,7 @@ def takes(folder: Path) -> list[Take]:
         Take(
             id=f"synthetic/{index:07d}",
             source="synthetic",
-            licence=LICENCE,
+            licence=licences.SYNTHETIC,
             path=path,
             fps=float(fps),
             unit=None,

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from motionloom import licences
 from motionloom.data.formats.arrow import read_serialized
 from motionloom.data.formats.lmdb import LmdbFile
 from motionloom.data.quality import raw_flags
@@ -28,15 +29,13 @@ from motionloom.data.sources.common import BODY, HANDS, UPPER, listed, need
 from motionloom.data.sources.keypoints import Points, sided
 from motionloom.data.sources.smpl import turn_up
 from motionloom.errors import DataError, MotionloomError
+from motionloom.licences import Licence
 from motionloom.motion import rotations as rot
 from motionloom.motion.features.motionverse_keypoints import motion_from_keypoints
 from motionloom.motion.files import check_numbers
 from motionloom.motion.motion import Motion, Provenance
 from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS, PARTS
 
-TED_LICENCE = "TED-Gesture++ (non-commercial research; talks: TED, CC BY-NC-ND 4.0)"
-EXPRESSIVE_LICENCE = "TED-Expressive (non-commercial research; talks: TED, CC BY-NC-ND 4.0)"
-S2G3D_LICENCE = "Speech-gesture dataset of Takeuchi et al. (research)"
 _SPLITS = ("train", "val", "test")
 _UP = "-y"
 _MAX_SECONDS = 36000.0
@@ -78,7 +77,7 @@ def tedg(folder: Path) -> list[Take]:
     Raises:
         DataError: A database is missing or damaged, or its values are of another form.
     """
-    return _ted_takes(folder, "tedg", TED_LICENCE, UPPER, "unpack the TED dataset of TED-Gesture++ there")
+    return _ted_takes(folder, "tedg", licences.TED, UPPER, "unpack the TED dataset of TED-Gesture++ there")
 
 
 def tedex(folder: Path) -> list[Take]:
@@ -88,11 +87,11 @@ def tedex(folder: Path) -> list[Take]:
         DataError: A database is missing or damaged, or its values are of another form.
     """
     return _ted_takes(
-        folder, "tedex", EXPRESSIVE_LICENCE, (*UPPER, *HANDS), "unpack the pre-built TED-Expressive there"
+        folder, "tedex", licences.TED_EXPRESSIVE, (*UPPER, *HANDS), "unpack the pre-built TED-Expressive there"
     )
 
 
-def _ted_takes(folder: Path, source: str, licence: str, parts: tuple[str, ...], hint: str) -> list[Take]:
+def _ted_takes(folder: Path, source: str, licence: Licence, parts: tuple[str, ...], hint: str) -> list[Take]:
     files = {split: _database(folder, split) for split in _SPLITS}
     need(folder, (f"lmdb_{split}/data.mdb" for split, path in files.items() if path is None), hint)
     takes = []
@@ -248,7 +247,7 @@ def s2g3d(folder: Path) -> list[Take]:
         Take(
             id=f"s2g3d/{path.stem}",
             source="s2g3d",
-            licence=S2G3D_LICENCE,
+            licence=licences.S2G3D,
             path=path,
             fps=None,
             unit=0.01,

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from motionloom import licences
 from motionloom.data.formats.mat import read_mat
 from motionloom.data.formats.pickle import read_pickle, read_pickled_array
 from motionloom.data.sources import Media, Take
@@ -22,9 +23,6 @@ from motionloom.data.sources.smpl import smpl_motion
 from motionloom.errors import DataError
 from motionloom.motion.motion import Motion
 
-PW3D_LICENCE = "3DPW (non-commercial research)"
-H36M_LICENCE = "Human3.6M (academic use)"
-MPI_LICENCE = "MPI-INF-3DHP (non-commercial research)"
 _PW3D_FPS, _H36M_FPS = 30.0, 50.0
 _PW3D_SPLITS = {"train": "train", "validation": "val", "test": "test"}
 _H36M_SPLITS = {"S1": "train", "S5": "train", "S6": "train", "S7": "train", "S8": "train", "S9": "test", "S11": "test"}
@@ -70,7 +68,7 @@ def pw3d(folder: Path) -> list[Take]:
             Take(
                 id=f"pw3d/{path.stem}-{person}",
                 source="pw3d",
-                licence=PW3D_LICENCE,
+                licence=licences.PW3D,
                 path=path,
                 fps=_PW3D_FPS,
                 unit=None,
@@ -119,7 +117,7 @@ def h36m(folder: Path) -> list[Take]:
             Take(
                 id=f"h36m/{subject}-{action.replace(' ', '_')}",
                 source="h36m",
-                licence=H36M_LICENCE,
+                licence=licences.H36M,
                 path=path,
                 fps=_H36M_FPS,
                 unit=None,
@@ -169,7 +167,7 @@ def mpi(folder: Path) -> list[Take]:
         Take(
             id=f"mpi/{path.parts[-3]}-{path.parts[-2]}",
             source="mpi",
-            licence=MPI_LICENCE,
+            licence=licences.MPI,
             path=path,
             fps=None,
             unit=None,

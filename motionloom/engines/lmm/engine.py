@@ -20,6 +20,7 @@ from motionloom.engines.request import Request, Segment
 from motionloom.engines.seeds import item_seed
 from motionloom.engines.timeline import Timeline, blended, leg_scale, timeline
 from motionloom.errors import CheckpointError, RequestError
+from motionloom.licences import Licence
 from motionloom.models.checkpoint import Checkpoint, load_checkpoint
 from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import BODY_COLUMNS, CANONICAL
@@ -91,9 +92,16 @@ class LMM(Engine):
         return self.denoiser.min_seconds
 
     @property
-    def licence(self) -> str:
-        """Licence of the weights."""
-        return self.checkpoint.licence
+    def licences(self) -> Sequence[Licence]:
+        """Licences of the model and of its length predictor, and of what they were made from."""
+        lengths = [self.lengths.checkpoint] if self._length_folder is not None else []
+        return [licence for checkpoint in (self.checkpoint, *lengths) for licence in checkpoint.licences]
+
+    @property
+    def _length_folder(self) -> Path | None:
+        bundled = Path(str(resources.files("motionloom") / "starter" / "mmm" / "length"))
+        own = [] if self.folder is None else [self.folder / "length"]
+        return next((folder for folder in (*own, bundled) if (folder / "config.json").is_file()), None)
 
     @cached_property
     def lengths(self) -> LengthEstimator:
@@ -102,12 +110,9 @@ class LMM(Engine):
         Raises:
             RequestError: There is none.
         """
-        bundled = Path(str(resources.files("motionloom") / "starter" / "mmm"))
-        own = [] if self.folder is None else [self.folder / "length"]
-        for folder in (*own, bundled / "length"):
-            if (folder / "config.json").is_file():
-                return LengthEstimator.open(folder)
-        raise RequestError("how long the motion is was not said, and there is no length predictor: give seconds")
+        if self._length_folder is None:
+            raise RequestError("how long the motion is was not said, and there is no length predictor: give seconds")
+        return LengthEstimator.open(self._length_folder)
 
     def run(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[list[Motion]]:
         """Make the motions of several requests, one by one; see ``Engine.run``.

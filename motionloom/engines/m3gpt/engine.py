@@ -30,6 +30,7 @@ from motionloom.engines.threads import using_threads
 from motionloom.engines.timeline import Timeline, timeline
 from motionloom.engines.understanding import Answer, Caption
 from motionloom.errors import RequestError
+from motionloom.licences import Licence
 from motionloom.models.language.vocabulary import MASKED, Part
 from motionloom.motion.motion import Motion
 from motionloom.progress import SILENT, Progress
@@ -106,9 +107,9 @@ class M3GPT(Engine):
         return PIECE
 
     @property
-    def licence(self) -> str:
-        """Licence of the weights."""
-        return self.model.checkpoints["language"].licence
+    def licences(self) -> Sequence[Licence]:
+        """Licences of the language model and its tokenizers, and of what they were made from."""
+        return [licence for checkpoint in self.model.checkpoints.values() for licence in checkpoint.licences]
 
     def captions(self, motion: Motion, count: int, seed: int, progress: Progress) -> list[Caption]:
         """See ``words.describe``."""

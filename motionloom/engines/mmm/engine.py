@@ -21,6 +21,7 @@ from motionloom.engines.mmm.tokens import FPS, Item, Job, MMMOptions, Tokens
 from motionloom.engines.request import Request
 from motionloom.engines.seeds import item_seed
 from motionloom.errors import CheckpointError, RequestError
+from motionloom.licences import Licence
 from motionloom.models.checkpoint import Checkpoint, load_checkpoint
 from motionloom.models.length import LengthPredictor
 from motionloom.models.masked.model import MaskedTransformer
@@ -106,9 +107,10 @@ class MMM(Engine):
         return SHORTEST / self.tokens.rate
 
     @property
-    def licence(self) -> str:
-        """Licence of the weights."""
-        return self.checkpoints["masked"].licence
+    def licences(self) -> Sequence[Licence]:
+        """Licences of transformer, tokenizer and length predictor, and of what they were made from."""
+        order = ("masked", "tokenizer", "length")
+        return [licence for name in order for licence in self.checkpoints[name].licences]
 
     @torch.no_grad()
     def run(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[list[Motion]]:
