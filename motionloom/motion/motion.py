@@ -59,7 +59,7 @@ class Motion:
 
     Raises:
         MotionError: Arrays disagree in length, there are no frames, a value is NaN or infinite, a quaternion
-            is not of unit length, or the frame rate is not positive.
+            is not of unit length, or the frame rate is not from 1e-6 to 1e6.
         SkeletonError: The arrays have another number of joints than the skeleton.
     """
 
@@ -80,8 +80,8 @@ class Motion:
             array = {"root": self.root, "valid": self.valid, "contacts": self.contacts}[name]
             if array is not None and len(array) != frames:
                 raise MotionError(f"rotations have {frames} frames, {name} has {len(array)}; they must agree")
-        if not (0 < self.fps < float("inf")):
-            raise MotionError(f"fps is {self.fps}; it must be a positive number")
+        if not 1e-6 <= self.fps <= 1e6:
+            raise MotionError(f"fps is {self.fps}; it must be a positive number from 1e-6 to 1e6")
         if not (torch.isfinite(self.rotations).all() and torch.isfinite(self.root).all()):
             raise MotionError("the motion holds NaN or infinite values; repair or cut those frames first")
         error = float((self.rotations.norm(dim=-1) - 1.0).abs().max())

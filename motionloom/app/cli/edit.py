@@ -7,10 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from motionloom.app.cli.conditions import Engine, Followed, From, KeypointFile, KeypointFps, Music, Speech, Video
-from motionloom.app.cli.files import check_outs, read, write
+from motionloom.app.cli.conditions import (
+    Engine,
+    Followed,
+    From,
+    ImageSize,
+    KeypointFile,
+    KeypointFps,
+    Music,
+    Speech,
+    Video,
+)
+from motionloom.app.cli.files import check_outs, write
+from motionloom.app.cli.reading import Asf, Reading, Source, TrueFps, Unit, Up
 
-Source = Annotated[Path, typer.Argument(help="Motion file: .bvh .amc .npz .npy .csv")]
 Text = Annotated[str, typer.Option(help="What the person does; left out, whatever fits.")]
 Out = Annotated[
     list[Path] | None,
@@ -22,9 +32,9 @@ Steps = Annotated[int | None, typer.Option(help="Passes through the network.")]
 Guidance = Annotated[float | None, typer.Option(help="How strongly the text is followed; 1 is plain.")]
 BestOf = Annotated[int, typer.Option(help="Make so many for each and keep the one that fits the text best.")]
 Fps = Annotated[float | None, typer.Option(help="Frame rate of the result; the motion's own when left out.")]
-Retarget = Annotated[bool, typer.Option("--retarget", help="Move the motion onto the canonical body first.")]
-Unit = Annotated[str | None, typer.Option(help="What a BVH unit is: m, cm, mm, inch or metres.")]
-TrueFps = Annotated[float | None, typer.Option(help="The source's frame rate, where its file is wrong.")]
+Retarget = Annotated[
+    bool, typer.Option("--retarget", help="Move it onto the canonical body; done by itself where needed.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
 
 
@@ -50,10 +60,13 @@ def complete(
     from_: From = 0.0,
     keypoints: KeypointFile = None,
     keypoints_fps: KeypointFps = None,
+    image_size: ImageSize = None,
     video: Video = None,
     retarget: Retarget = False,
     unit: Unit = None,
     true_fps: TrueFps = None,
+    up: Up = None,
+    asf: Asf = None,
     json_: Json = False,
 ) -> None:
     """Keep some seconds or body parts of a motion and make the rest anew; what is kept comes back as it was."""
@@ -62,7 +75,7 @@ def complete(
 
     choice = parse_keep(keep, keep_parts)
     _fill(source, outs, choice, text, before, after, seed, count, fps, engine, steps, guidance, best_of,
-          (retarget, unit, true_fps), Followed(music, speech, from_, keypoints, keypoints_fps, video),
+          Reading(unit, true_fps, up, asf), Followed(music, speech, from_, keypoints, keypoints_fps, video, image_size),
           json_)  # fmt: skip
 
 
@@ -83,10 +96,13 @@ def predict(
     from_: From = 0.0,
     keypoints: KeypointFile = None,
     keypoints_fps: KeypointFps = None,
+    image_size: ImageSize = None,
     video: Video = None,
     retarget: Retarget = False,
     unit: Unit = None,
     true_fps: TrueFps = None,
+    up: Up = None,
+    asf: Asf = None,
     json_: Json = False,
 ) -> None:
     """Go on where a motion ends."""
@@ -97,7 +113,7 @@ def predict(
     if not seconds > 0:
         raise RequestError(f"{seconds} s to predict; give a positive number of seconds")
     _fill(source, outs, frames(), text, 0.0, seconds, seed, count, fps, engine, steps, guidance, best_of,
-          (retarget, unit, true_fps), Followed(music, speech, from_, keypoints, keypoints_fps, video),
+          Reading(unit, true_fps, up, asf), Followed(music, speech, from_, keypoints, keypoints_fps, video, image_size),
           json_)  # fmt: skip
 
 
@@ -130,19 +146,14 @@ def story(
 def _fill(
     source: Path, outs: list[Path], keep: Any, text: str, before: float, after: float, seed: int, count: int,
     fps: float | None, engine: str | None, steps: int | None, guidance: float | None, best_of: int,
-    reading: tuple[bool, str | None, float | None], followed: Followed, json_: bool,
+    reading: Reading, followed: Followed, json_: bool,
 ) -> None:  # fmt: skip
     started = time.perf_counter()
     from motionloom.engines.registry import load
     from motionloom.engines.request import Request, Segment
     from motionloom.engines.timeline import lay_out, seams
 
-    to_body, unit, true_fps = reading
-    motion = read(source, unit, true_fps)
-    if to_body:
-        from motionloom.motion.retarget import retarget
-
-        motion = retarget(motion)
+    motion = reading.body(source)
     known, seconds = lay_out(motion, keep.mask(len(motion), motion.fps), before, after)
     request = Request(
         (Segment(text, seconds, **followed.read(seconds)),),
