@@ -53,6 +53,7 @@ def place(
     target: Skeleton,
     *,
     turn: Float[Tensor, "4"],
+    corrections: Float[Tensor, "22 4"],
 ) -> Placed:
     """Correct the rotations that a rig's joints give by what its joint positions say.
 
@@ -62,6 +63,7 @@ def place(
         rest: The canonical joints in the source's rest pose.
         target: The canonical tree.
         turn: How the source's rest pose stands and faces.
+        corrections: What took the source joints' rotations to the guess.
     """
     world, notes = guess.clone(), []
     for joint, name in ((_PELVIS, "pelvis"), (_CHEST, "chest")):
@@ -76,7 +78,7 @@ def place(
             resting = rot.multiply(rot.from_matrix(still), rot.conjugate(rot.from_matrix(ours)))
             lean = rot.multiply(rot.conjugate(resting), turn.to(points))
             offset = lean if _degrees(lean) <= _TRUST else offset
-        made, how = _believe(world[:, joint], rot.multiply(measured, offset))
+        made, how = _believe(world[:, joint], rot.multiply(measured, offset), corrections[joint].to(points))
         if how:
             notes.append(f"{name} turned by the line of the {'hips' if joint == _PELVIS else 'shoulders'}: {how}")
         world[:, joint] = _along(made, points, joint, target) if joint == _PELVIS else made
@@ -164,7 +166,9 @@ def _long(vector: Float[Tensor, "*T 3"], least: float) -> bool:
     return bool((vector.norm(dim=-1) > least).all())
 
 
-def _believe(guess: Float[Tensor, "T 4"], seen: Float[Tensor, "T 4"]) -> tuple[Float[Tensor, "T 4"], str]:
+def _believe(
+    guess: Float[Tensor, "T 4"], seen: Float[Tensor, "T 4"], correction: Float[Tensor, "4"]
+) -> tuple[Float[Tensor, "T 4"], str]:
     """The joint's own rotation, turned by a fixed turn or replaced where the positions contradict it, and why."""
     mean, spread = _mean(rot.multiply(rot.conjugate(guess), seen))
     off = float(_degrees(mean))
@@ -174,7 +178,8 @@ def _believe(guess: Float[Tensor, "T 4"], seen: Float[Tensor, "T 4"]) -> tuple[F
     if float(line.quantile(0.95)) <= _TRUST and (off <= _LEAN or spread > _STEADY):
         return guess, ""
     if spread <= _STEADY:
-        fixed = _quarter_turns(mean)
+        # Axes of joints lie along those of the file, or it would be no mistake of axes.
+        fixed = rot.multiply(rot.conjugate(correction), _quarter_turns(rot.multiply(correction, mean)))
         return rot.multiply(guess, fixed), f"its joint rests turned by {float(_degrees(fixed)):.0f} degrees"
     return seen, f"its joint does not turn with it ({off:.0f} degrees off, by {spread:.0f} more at times)"
 

@@ -75,7 +75,7 @@ def retarget(
     driven = motion.world_rotations[:, rig.drivers]
     if rig.rests:
         guess = rot.multiply(driven, rig.corrections.to(points))
-        placed = place(points, guess, rig.rest, target, turn=rig.turn)
+        placed = place(points, guess, rig.rest, target, turn=rig.turn, corrections=rig.corrections)
         guess, changes = placed.world, placed.notes
     else:
         fitted = forward_kinematics(fit_rotations(points, target), points[:, 0], target)[1]
@@ -228,6 +228,12 @@ def _reference_turn(
         return rot.from_matrix(measured)
     measured = measured @ _trunk(target.rest_positions.float(), known).T
     left, up = measured[:, 0], measured[:, 1]
+    if float(up.abs().max()) <= _SNAP and _NECK in known:
+        # Where one joint's frame differs from all others', the trunk is broken there, but legs and chest are straight.
+        straight = rot.normalize(torch.stack((points[1] - points[7], points[2] - points[8], points[_NECK] - points[9])))
+        axis = int(straight.sum(0).abs().argmax())
+        if float(straight[:, axis].abs().min()) > _SNAP and float(straight[:, axis].sign().sum().abs()) == 3.0:
+            up = straight[0]
     if float(up.abs().max()) > _SNAP:
         # A spine is never quite straight; a body that about stands along an axis of its file stands along it.
         axis = int(up.abs().argmax())

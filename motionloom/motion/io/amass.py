@@ -127,7 +127,7 @@ def _find_up(rotations: Float[Tensor, "T J 4"], root: Float[Tensor, "T 3"], name
         )
     lowest, own = points[..., axis].amin(1), points[..., mine]
     on_floor = abs(float(lowest.median())) < _FLOOR
-    lies = -0.03 < float(own.amin(1).median()) < 0.2 and float(own[:, 0].median()) < 0.45
+    lies = float(own.amin(1).median()) > -0.12 and 0.06 < float(own[:, 0].median()) < 0.45
     if on_floor or not lies:
         return other, f"{other}: the body stands along it; --up {usual} if it lies"
     return usual, f"{usual}: the body lies on a floor there; --up {other} if it stands"

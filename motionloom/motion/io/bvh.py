@@ -96,9 +96,9 @@ def _to_motion(path: Path, clip: BvhClip, fps: float, unit: str | float | None, 
     offsets = offsets * scale
     offsets[first] = 0.0 if first else clip.offsets[0] * scale
     bones = set(clip.parents) | {joint for joint, names in enumerate(clip.channels) if names}
-    if ends is None:
-        ends = not _is_ours(clip, [joint for joint in inside if joint in bones])
-    kept = [joint for joint in inside if ends or joint in bones]
+    ours = _order_of_ours(clip, [joint for joint in inside if joint in bones])
+    ends = not ours if ends is None else ends
+    kept = ours if ours and not ends else [joint for joint in inside if ends or joint in bones]
     skeleton = Skeleton(
         tuple(clip.names[joint] for joint in kept),
         tuple(kept.index(clip.parents[joint]) if joint != first else -1 for joint in kept),
@@ -108,17 +108,19 @@ def _to_motion(path: Path, clip: BvhClip, fps: float, unit: str | float | None, 
     return Motion(skeleton, quaternions, root, fps, provenance=Provenance(path.name, notes=tuple(notes)))
 
 
-def _is_ours(clip: BvhClip, kept: list[int]) -> bool:
-    """Whether the joints, without end sites, are those of the canonical body, with or without hands."""
-    names = [clip.names[joint] for joint in kept]
+def _order_of_ours(clip: BvhClip, kept: list[int]) -> list[int]:
+    """The joints in our order, if they are those of the canonical body, with or without hands; else none.
+
+    BVH lists them depth first, whatever the order in which they were written.
+    """
+    places = {clip.names[joint]: joint for joint in kept}
     above = {clip.names[joint]: clip.names[clip.parents[joint]] for joint in kept[1:]}
     for tree in (CANONICAL, CANONICAL_HANDS):
-        wanted = {
-            name: tree.names[parent] for name, parent in zip(tree.names, tree.parents, strict=True) if parent >= 0
-        }
-        if set(names) == set(tree.names) and above == wanted:
-            return True
-    return False
+        pairs = zip(tree.names, tree.parents, strict=True)
+        wanted = {name: tree.names[parent] for name, parent in pairs if parent >= 0}
+        if places.keys() == set(tree.names) and above == wanted:
+            return [places[name] for name in tree.names]
+    return []
 
 
 def _places(clip: BvhClip) -> tuple[np.ndarray, dict[int, np.ndarray]]:
