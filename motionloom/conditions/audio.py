@@ -4,9 +4,12 @@ Files are read by soundfile (libsndfile): wav, flac, ogg (vorbis and opus), mp3,
 bytes, seconds, channels and sample rate, whatever a file's header says about itself.
 """
 
+import contextlib
 import math
 import os
 import re
+import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,6 +53,8 @@ _CANCELLED = 0.5
 """A mix that is this quiet beside what its loudest channel contributes has lost it."""
 _WHOLE, _PIECE_SECONDS, _MARGIN_SECONDS = 40.0, 8.0, 0.25
 """Sound longer than this is resampled in pieces of that length, with so much of their neighbours [s]."""
+_DECODING = threading.RLock()
+_DECODER_SAYS = re.compile(rb"libmpg123|^(Note|Warning|Error): ")
 _FOREIGN = (".m4a", ".aac", ".mp4", ".wma", ".mka", ".webm", ".mov", ".amr")
 _WIDEST_TAPER = 0.05
 _CUT_WAV = re.compile(r"data\s*: (\d+) \(should be (\d+)\)")
@@ -260,8 +265,37 @@ def _check_header(file: Any, path: Path) -> None:
 
 
 @contextmanager
+def _quiet(path: Path) -> Iterator[None]:
+    """Keep what the decoder of MP3 writes about damage straight to the standard error; all else is passed on.
+
+    The file descriptor is the process's: what other threads write meanwhile comes a little later.
+    """
+    if path.suffix.lower() not in (".mp3", ".mp2", ".mpga"):
+        yield
+        return
+    with _DECODING, tempfile.TemporaryFile() as said:
+        kept = os.dup(2)
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            said.seek(0)
+            others = [line for line in said.read().splitlines(keepends=True) if not _DECODER_SAYS.search(line)]
+            with contextlib.suppress(OSError):
+                os.write(kept, b"".join(others))
+            os.close(kept)
+
+
+@contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """A sound file, its errors in one line."""
+    with _quiet(path), _opened_aloud(path) as file:
+        yield file
+
+
+@contextmanager
+def _opened_aloud(path: Path) -> Iterator[Any]:
     import soundfile
 
     if path.is_dir():

@@ -160,7 +160,7 @@ def read_map(path: Path) -> JointMap:
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
         raise RetargetError(f"{path}: no joint map can be read ({error})") from None
     return parse_map(path.stem, table)
 

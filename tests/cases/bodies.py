@@ -151,7 +151,5 @@ def lying(frames: int = 30) -> Motion:
     motion = make.motion(frames, 5, size=0.05)
     rotations = motion.rotations.clone()
     rotations[:, 0] = rot.identity()
-    down = turned(
-        motion.with_(rotations=rotations, root=torch.zeros(frames, 3)), -QUARTER * torch.tensor([-1.0, 1.0, 1.0, 1.0])
-    )
+    down = turned(motion.with_(rotations=rotations, root=torch.zeros(frames, 3)), rot.conjugate(QUARTER))
     return down.with_(root=torch.tensor([0.0, 0.12, 0.0]).expand(frames, 3).clone())

@@ -24,11 +24,12 @@ from motionloom.errors import DataError
 
 MAX_BYTES = 1 << 34
 """Largest pickle that is read [bytes]; UESTC's is the largest of those we know."""
-_OPERATIONS, _BYTES_AN_OPERATION = 1_000_000, 64
+_OPERATIONS, _BYTES_AN_OPERATION = 750_000, 64
 """Operations that any pickle may have, and bytes that a pickle of more must have for each."""
 _ITEMS = 4_000_000
 """Items that what comes out may have when it is written out as a tree; arrays count as one."""
 _DEPTH, _LINE, _DIGITS = 64, 4096, 400
+_AHEAD = 1 << 16
 _DTYPE = re.compile(r"[<>|=]?([biufcSUO])(\d{0,9})")
 _NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
 _KNOWN = {
@@ -151,6 +152,7 @@ class _Parser:
 
     def __init__(self, file: IO[bytes] | zipfile.ZipExtFile, size: int) -> None:
         self.file, self.left = file, size
+        self.buffer, self.place = b"", 0
         self.most = max(_OPERATIONS, size // _BYTES_AN_OPERATION)
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
@@ -158,7 +160,11 @@ class _Parser:
     def parse(self) -> Any:
         """Run the pickle to its end; what is left on the stack is its value."""
         for _ in range(self.most):
-            code = self.read(1)[0]
+            if self.place < len(self.buffer):
+                code = self.buffer[self.place]
+                self.place += 1
+            else:
+                code = self.read(1)[0]
             if code == 0x2E:
                 value = self.stack.pop()
                 _check_tree(value)
@@ -173,10 +179,26 @@ class _Parser:
 
     def read(self, count: int) -> bytes:
         """Bytes that are there: no size in the file is believed."""
-        if count > self.left:
+        held = len(self.buffer) - self.place
+        if count > held + self.left:
             raise _RefusedError("is cut off; download it again")
-        self.left -= count
+        if count > max(held, _AHEAD):
+            # Large values come straight from the file.
+            data, self.buffer, self.place = self.buffer[self.place :], b"", 0
+            return data + self._take(count - held)
+        if count > held:
+            self._fill()
+        self.place += count
+        return self.buffer[self.place - count : self.place]
+
+    def _fill(self) -> None:
+        """Have what comes next at hand."""
+        self.buffer = self.buffer[self.place :] + self._take(min(self.left, _AHEAD))
+        self.place = 0
+
+    def _take(self, count: int) -> bytes:
         data = self.file.read(count)
+        self.left -= count
         if len(data) != count:
             raise _RefusedError("is cut off; download it again")
         return data
@@ -187,11 +209,15 @@ class _Parser:
 
     def line(self) -> bytes:
         """A line of the text protocols, without its end."""
-        line = self.file.readline(min(self.left, _LINE) + 1)
-        self.left -= len(line)
-        if not line.endswith(b"\n"):
+        end = self.buffer.find(b"\n", self.place)
+        if end < 0:
+            self._fill()
+            end = self.buffer.find(b"\n")
+        if not 0 <= end - self.place <= _LINE:
             raise _RefusedError("is cut off, or has a line that no number or name takes")
-        return line[:-1]
+        line = self.buffer[self.place : end]
+        self.place = end + 1
+        return line
 
     def above_mark(self) -> list[Any]:
         """What lies above the last mark; both are taken off."""

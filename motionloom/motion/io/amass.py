@@ -99,10 +99,14 @@ def _rotations(parts: list[np.ndarray]) -> Float[Tensor, "T J 4"]:
     frames, width = len(parts[0]), sum(part.shape[1] for part in parts)
     result = torch.empty(frames, width // 3, 4)
     for start in range(0, frames, _PIECE):
-        piece = np.concatenate([part[start : start + _PIECE] for part in parts], axis=1).astype(np.float64)
-        turns = rot.from_axis_angle(torch.from_numpy(piece).unflatten(1, (-1, 3)))
-        result[start : start + _PIECE] = rot.normalize(turns).float()
-    return result
+        piece = np.concatenate([part[start : start + _PIECE] for part in parts], axis=1).astype(np.float32)
+        vectors = piece.reshape(len(piece), -1, 3)
+        half = 0.5 * np.sqrt(np.einsum("tjc,tjc->tj", vectors, vectors))
+        made = result[start : start + _PIECE].numpy()
+        made[..., 0] = np.cos(half)
+        # sin(h) / 2h, which is 1/2 at 0.
+        made[..., 1:] = vectors * (0.5 * np.sinc(half / np.pi))[..., None]
+    return rot.normalize(result)
 
 
 def _find_up(rotations: Float[Tensor, "T J 4"], root: Float[Tensor, "T 3"], names: set[str]) -> tuple[str, str]:
