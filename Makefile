@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 TEXT ?= an old person walks and turns left
 OUT ?= out
+MINUTES ?= 60
 
-.PHONY: setup demo test test-all lint interop clean
+.PHONY: setup demo test test-all lint interop fuzz clean
 
 setup: $(VENV)/.ready
 
@@ -37,6 +38,10 @@ interop: setup
 	.venv-bpy/bin/pip install --quiet --disable-pip-version-check bpy==5.0.1
 	npm install --no-save --no-audit --no-fund --silent gltf-validator@2.0.0-dev.3.10
 	$(BIN)/python -m pytest tests/interop -rs
+
+# Damage files of every kind and read them; prints inputs, crashes, the slowest and the largest.
+fuzz: setup
+	$(BIN)/python tests/fuzz/fuzz_campaign.py --minutes $(MINUTES)
 
 clean:
 	rm -rf $(VENV) $(OUT) build *.egg-info

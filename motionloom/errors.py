@@ -3,9 +3,25 @@
 Each message says what came, what is needed and what to do, in one line; the command line prints it as it is.
 """
 
+_LONGEST, _TAIL = 300, 110
+"""Messages are cut in the middle: the file stands at the beginning, what mends it at the end."""
+
 
 class MotionloomError(Exception):
-    """The parent of all errors below; catching it catches everything we raise on purpose."""
+    """The parent of all errors below; catching it catches everything we raise on purpose.
+
+    A message is one line of at most 300 characters that any terminal can print, whatever a file's text is.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(one_line(part) if isinstance(part, str) else part for part in args))
+
+
+def one_line(text: str) -> str:
+    """Text without line ends, control characters and lone surrogates, cut in the middle to 300 characters."""
+    text = text.encode("utf-8", errors="backslashreplace").decode("utf-8")
+    text = "".join(mark if mark.isprintable() else " " for mark in text)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - _TAIL - 5]} ... {text[-_TAIL:]}"
 
 
 class MotionFileError(MotionloomError):

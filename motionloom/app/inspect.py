@@ -37,7 +37,8 @@ def facts(motion: Motion) -> dict[str, Any]:
         "engine": motion.provenance.engine,
     }
     try:
-        body = on_floor(retarget(motion))
+        moved = retarget(motion)
+        body = on_floor(moved)
     except RetargetError as error:
         found["physics"] = f"not measured: {error}"
     else:
@@ -50,8 +51,8 @@ def facts(motion: Motion) -> dict[str, Any]:
             "skating ratio": figures.skate_ratio,
             "joints beyond their limits degrees": math.degrees(cast(float, figures.joint_limit)),
         }
-        if body is not motion:
-            found["retargeted"] = body.provenance.notes[-1]
+        if moved is not motion:
+            found["retargeted"] = moved.provenance.notes[-1]
     found["notes"] = list(motion.provenance.notes)
     return {name: value for name, value in found.items() if value not in ("", [])}
 

@@ -8,19 +8,25 @@ Source of the formula: ray against cylinder and sphere, as in any text on ray tr
 
 import math
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from motionloom.errors import MotionFileError, RequestError
 from motionloom.motion.files import atomic_path
-from motionloom.motion.motion import Motion
+from motionloom.motion.motion import Motion, take
 from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS
 
 LEFT, RIGHT, MIDDLE = (224, 122, 95), (74, 123, 190), (190, 186, 178)
 PAPER, GROUND, LINES, INK = (250, 249, 246), (236, 233, 226), (214, 209, 199), (52, 50, 46)
+MAX_PICTURES = 200_000
+"""Longest video that is drawn: nearly two hours at 30 pictures a second."""
+_PALETTE_FRAMES, _COLOURS = 8, 64
 LIGHT = np.array([0.35, 0.80, 0.48]) / np.linalg.norm([0.35, 0.80, 0.48])
 
 # Thickness of the canonical body's parts [m], by the joint at the lower end of the bone.
@@ -323,8 +329,8 @@ def write_sheet(motion: Motion, path: Path, title: str | None = None, poses: int
         contact_sheet(motion, title, poses).save(temporary, format="PNG")
 
 
-def frames(motion: Motion, size: int = 400) -> "list[Image.Image]":
-    """Every frame as a picture; the camera follows the body smoothly."""
+def frames(motion: Motion, size: int = 400) -> "Iterator[Image.Image]":
+    """Every frame as a picture, one after the other; the camera follows the body smoothly."""
     joints = motion.positions.numpy().astype(np.float64)
     parts, head = body(motion), _head(motion)
     height = _height(motion, joints)
@@ -336,11 +342,15 @@ def frames(motion: Motion, size: int = 400) -> "list[Image.Image]":
     kernel /= kernel.sum()
     centre = np.stack([np.convolve(padded[:, axis], kernel, mode="valid") for axis in range(3)], axis=1)
     centre[:, 1] = height / 2 - 0.22
-    return [draw_pose(pose, parts, camera, here, head) for pose, here in zip(joints, centre, strict=True)]
+    for pose, here in zip(joints, centre, strict=True):
+        yield draw_pose(pose, parts, camera, here, head)
 
 
 def write_video(motion: Motion, path: Path, size: int = 400) -> None:
     """Write an MP4 (H.264) or GIF, by the suffix, at the motion's own pace.
+
+    Each picture goes to the encoder as soon as it is drawn, so a video of any length takes the same memory. Beyond a
+    second a bar shows how far it is.
 
     Raises:
         MotionFileError: The suffix is neither, or the encoder fails.
@@ -350,31 +360,71 @@ def write_video(motion: Motion, path: Path, size: int = 400) -> None:
     if not 64 <= size <= 2048:
         raise RequestError(f"a video of {size} pixels; 64 to 2048 are drawn")
     size += size % 2
-    # More than 30 pictures a second do not show a body better, and cost twice the time.
-    shown = motion.at_fps(30.0) if motion.fps > 30 else motion
-    if path.suffix.lower() == ".gif":
-        # A GIF's clock ticks in hundredths of a second; 20 ms is the least that players respect.
-        shown = motion.at_fps(20.0) if motion.fps > 20 else motion
-        images = [image.quantize(64) for image in frames(shown, size)]
-        with atomic_path(path) as temporary:
-            images[0].save(
-                temporary, format="GIF", save_all=True, append_images=images[1:],
-                duration=round(1000 / shown.fps), loop=0,
-            )  # fmt: skip
-        return
-    if path.suffix.lower() != ".mp4":
+    if path.suffix.lower() not in (".mp4", ".gif"):
         raise MotionFileError(f"{path}: videos are written as .mp4 or .gif")
-    import imageio_ffmpeg
+    # A GIF's clock ticks in hundredths of a second; 20 ms is the least that players respect. More than 30 pictures a
+    # second do not show a body better, and cost twice the time.
+    gif = path.suffix.lower() == ".gif"
+    most = 20.0 if gif else 30.0
+    shown = motion.at_fps(most) if motion.fps > most else motion
+    if len(shown) > MAX_PICTURES:
+        raise MotionFileError(
+            f"{path}: {len(shown)} pictures; up to {MAX_PICTURES} are drawn: cut the motion, or name its true rate with"
+            " --true-fps"
+        )
+    with atomic_path(path) as temporary, tempfile.TemporaryDirectory() as folder:
+        output = _gif_options(shown, size, Path(folder)) if gif else _MP4
+        _encode(shown, size, output, temporary, path)
 
-    with atomic_path(path) as temporary:
-        command = [
-            imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24",
-            "-s", f"{size}x{size}", "-r", f"{shown.fps:g}", "-i", "-", "-an", "-c:v", "libx264", "-pix_fmt", "yuv420p",
-            "-crf", "20", "-preset", "veryfast", "-movflags", "+faststart", "-f", "mp4", str(temporary),
-        ]  # fmt: skip
-        raw = b"".join(image.tobytes() for image in frames(shown, size))
-        done = subprocess.run(command, input=raw, capture_output=True, check=False)
-        if done.returncode:
-            raise MotionFileError(
-                f"{path}: the video encoder failed: {done.stderr.decode(errors='replace').strip()[-200:]}"
+
+_MP4 = (
+    "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "20", "-preset", "veryfast", "-movflags", "+faststart",
+    "-f", "mp4",
+)  # fmt: skip
+
+
+def _gif_options(shown: Motion, size: int, folder: Path) -> tuple[str, ...]:
+    """Options of a GIF: one palette for all frames, of some of them; a palette of all would need all at once."""
+    some = torch.linspace(0, len(shown) - 1, min(len(shown), _PALETTE_FRAMES)).round().long()
+    pictures = [np.asarray(picture) for picture in frames(take(shown, some), size)]
+    colours = Image.fromarray(np.concatenate(pictures)).quantize(_COLOURS).convert("RGB")
+    # ffmpeg wants 16 x 16 pixels of palette.
+    distinct = [colour for _, colour in colours.getcolors(_COLOURS + 1) or []]
+    palette = Image.new("RGB", (16, 16))
+    palette.putdata([distinct[index % len(distinct)] for index in range(256)])
+    palette.save(folder / "palette.png")
+    filters = "[0:v][1:v]paletteuse=dither=none"
+    return ("-i", str(folder / "palette.png"), "-lavfi", filters, "-loop", "0", "-f", "gif")
+
+
+def _encode(shown: Motion, size: int, output: tuple[str, ...], temporary: Path, path: Path) -> None:
+    import imageio_ffmpeg
+    from tqdm import tqdm
+
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24",
+        "-s", f"{size}x{size}", "-r", f"{shown.fps:g}", "-i", "-", *output[: 2 if output[0] == "-i" else 0], "-an",
+        *output[2 if output[0] == "-i" else 0 :], str(temporary),
+    ]  # fmt: skip
+    with tempfile.TemporaryFile() as complaints:
+        encoder = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=complaints)
+        assert encoder.stdin is not None
+        try:
+            bar = tqdm(
+                frames(shown, size), total=len(shown), desc=path.suffix[1:], unit="frame", delay=1.0, leave=False
             )
+            for picture in bar:
+                encoder.stdin.write(picture.tobytes())
+            encoder.stdin.close()
+        except BrokenPipeError:
+            # It stopped early; what it said follows.
+            pass
+        except BaseException:
+            encoder.kill()
+            raise
+        finally:
+            status = encoder.wait()
+        complaints.seek(0)
+        said = complaints.read()[-2000:].decode(errors="replace").strip()
+    if status:
+        raise MotionFileError(f"{path}: the video encoder failed: {said[-200:]}")

@@ -4,9 +4,12 @@ Files are read by soundfile (libsndfile): wav, flac, ogg (vorbis and opus), mp3,
 bytes, seconds, channels and sample rate, whatever a file's header says about itself.
 """
 
+import contextlib
 import math
 import os
 import re
+import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +41,21 @@ AUDIO_SLICES = {"mel": slice(0, 64), "onset": slice(64, 65), "beat": slice(65, 6
 """What the columns of ``audio_features`` are."""
 AUDIO_WIDTH = 78
 _BLOCK = 1 << 16
+_MAX_SAMPLES = int(MAX_SECONDS) * 48_000
+"""Most samples of a channel that are decoded: ten minutes at 48 kHz, fewer seconds at higher rates."""
+_MAX_DECODED = 2 * _MAX_SAMPLES
+"""The same over all channels."""
+_SHARED = 25
+"""Least common divisor of usual sample rates with ours."""
+_SEEKABLE = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+"""Codings in which a place can be gone to; others are decoded from their beginning, or what is heard depends on it."""
+_CANCELLED = 0.5
+"""A mix that is this quiet beside what its loudest channel contributes has lost it."""
+_WHOLE, _PIECE_SECONDS, _MARGIN_SECONDS = 40.0, 8.0, 0.25
+"""Sound longer than this is resampled in pieces of that length, with so much of their neighbours [s]."""
+_DECODING = threading.RLock()
+_DECODER_SAYS = re.compile(rb"libmpg123|^(Note|Warning|Error): ")
+_FOREIGN = (".m4a", ".aac", ".mp4", ".wma", ".mka", ".webm", ".mov", ".amr")
 _WIDEST_TAPER = 0.05
 _CUT_WAV = re.compile(r"data\s*: (\d+) \(should be (\d+)\)")
 _UNKNOWN_LENGTH = 0x7FFFF000
@@ -51,10 +69,12 @@ class Sound:
     Attributes:
         samples: Samples, full scale being 1.
         rate: Samples a second.
+        notes: What was taken to be so when it was read.
     """
 
     samples: Float[Tensor, " S"]
     rate: int
+    notes: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -85,23 +105,43 @@ def load_audio(
     _check_rate(rate, "the sample rate wanted")
     path = Path(path)
     with _opened(path) as file:
-        _check_rate(file.samplerate, str(path))
-        if file.channels > MAX_CHANNELS:
-            raise MotionFileError(f"{path}: {file.channels} channels; up to {MAX_CHANNELS} are read: mix it down first")
-        mono = torch.from_numpy(_read(file, path, start, seconds))
-        native = int(file.samplerate)
+        _check_header(file, path)
+        native, channels = int(file.samplerate), int(file.channels)
+        mono, loudness = _read(file, path, start, seconds)
+    notes = ()
     if len(mono) < MIN_SECONDS * native:
         raise MotionFileError(
             f"{path}: {len(mono) / native:.3g} s of sound from {start:g} s on; at least {MIN_SECONDS:g} s are needed"
         )
-    if not torch.isfinite(mono).all():
+    if not np.isfinite(mono).all():
         raise MotionFileError(f"{path}: holds NaN or infinite samples; write it again from its source")
-    loudest = float(mono.abs().max())
+    # Channels in opposite phase are lost when they are mixed (karaoke tracks, cables with wrong poles).
+    if channels > 1 and float(np.sqrt(np.mean(np.square(mono)))) < _CANCELLED / channels * float(loudness.max()):
+        best = int(loudness.argmax())
+        with _opened(path) as file:
+            mono, _ = _read(file, path, start, seconds, channel=best)
+        notes = (f"its channels cancel each other: channel {best + 1} of {channels} taken",)
+    loudest = float(np.abs(mono).max())
     if loudest < SILENCE:
-        raise MotionFileError(
-            f"{path}: is silent (loudest sample {loudest:.2g} of 1); give a file with sound, or leave the condition out"
-        )
-    return Sound(resample(mono, native, rate), rate)
+        raise MotionFileError(f"{path}: is silent (loudest sample {loudest:.2g} of 1){_first_sound(path, start)}")
+    return Sound(resample(torch.from_numpy(mono), native, rate), rate, notes)
+
+
+def _first_sound(path: Path, start: float) -> str:
+    """Where a file that is silent at its beginning is heard first, in words."""
+    with _opened(path) as file:
+        place = 0
+        while place < MAX_SECONDS * file.samplerate:
+            block = file.read(_BLOCK, dtype="float32", always_2d=True)
+            if len(block) == 0:
+                break
+            loud = np.abs(block).max(axis=1) >= SILENCE
+            place += len(block)
+            if place > start * file.samplerate and loud.any():
+                first = (place - len(block) + int(loud.argmax())) / file.samplerate
+                if first > start:
+                    return f": its sound begins at {first:.1f} s; name where to begin with --from {first:.1f}"
+    return "; give a file with sound, or leave the condition out"
 
 
 def save_audio(sound: Sound, path: str | os.PathLike[str]) -> None:
@@ -120,7 +160,11 @@ def save_audio(sound: Sound, path: str | os.PathLike[str]) -> None:
         raise MotionFileError(f"{path}: the loudest sample is {peak:.3g}; scale the sound to at most 1 first")
     with atomic_path(path) as temporary:
         try:
-            soundfile.write(temporary, sound.samples.cpu().numpy(), sound.rate)
+            samples = sound.samples.cpu().numpy()
+            with soundfile.SoundFile(temporary, "w", sound.rate, 1) as file:
+                # In blocks: the encoder of ogg keeps what it is given at once on its stack, which a minute overflows.
+                for start in range(0, len(samples), _BLOCK):
+                    file.write(samples[start : start + _BLOCK])
         except soundfile.SoundFileError as error:
             raise MotionFileError(f"{path}: cannot be written ({_reason(error)})") from None
 
@@ -142,6 +186,29 @@ def resample(samples: Float[Tensor, "*B S"], old: int, new: int) -> Float[Tensor
     _check_rate(new, "the sample rate wanted")
     if old == new:
         return samples
+    if samples.shape[-1] > _WHOLE * old:
+        return _resample_pieces(samples, old, new)
+    return _resample_whole(samples, old, new)
+
+
+def _resample_pieces(samples: Float[Tensor, "*B S"], old: int, new: int) -> Float[Tensor, "*B R"]:
+    """Long sound, piece by piece with some of its neighbours: the filter hears a few milliseconds around a sample."""
+    unit = old // math.gcd(old, new)
+    piece, margin = (math.ceil(seconds * old / unit) * unit for seconds in (_PIECE_SECONDS, _MARGIN_SECONDS))
+    length, cut = samples.shape[-1], margin * new // old
+    wanted = round(length * new / old)
+    result = samples.new_empty((*samples.shape[:-1], wanted))
+    for start in range(0, length, piece):
+        first, last = start - margin, start + piece + margin
+        part = F.pad(samples[..., max(first, 0) : min(last, length)], (max(-first, 0), max(last - length, 0)))
+        made = _resample_whole(part, old, new)[..., cut : cut + piece * new // old]
+        place = start * new // old
+        count = min(made.shape[-1], wanted - place)
+        result[..., place : place + count] = made[..., :count]
+    return result
+
+
+def _resample_whole(samples: Float[Tensor, "*B S"], old: int, new: int) -> Float[Tensor, "*B R"]:
     shared = math.gcd(old, new)
     # Silence behind the end keeps the end from wrapping around to the start; sizes with small factors are fast.
     blocks = _fast_size(math.ceil((samples.shape[-1] + old // 20) * shared / old))
@@ -190,9 +257,45 @@ def _check_rate(rate: int, where: str) -> None:
         raise kind(f"{where}: {rate} samples a second; {MIN_RATE} to {MAX_RATE} are read: convert it first")
 
 
+def _check_header(file: Any, path: Path) -> None:
+    """Refuse what is beyond the limits before anything is decoded."""
+    _check_rate(file.samplerate, str(path))
+    if file.channels > MAX_CHANNELS:
+        raise MotionFileError(f"{path}: {file.channels} channels; up to {MAX_CHANNELS} are read: mix it down first")
+
+
+@contextmanager
+def _quiet(path: Path) -> Iterator[None]:
+    """Keep what the decoder of MP3 writes about damage straight to the standard error; all else is passed on.
+
+    The file descriptor is the process's: what other threads write meanwhile comes a little later.
+    """
+    if path.suffix.lower() not in (".mp3", ".mp2", ".mpga"):
+        yield
+        return
+    with _DECODING, tempfile.TemporaryFile() as said:
+        kept = os.dup(2)
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            said.seek(0)
+            others = [line for line in said.read().splitlines(keepends=True) if not _DECODER_SAYS.search(line)]
+            with contextlib.suppress(OSError):
+                os.write(kept, b"".join(others))
+            os.close(kept)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """A sound file, its errors in one line."""
+    with _quiet(path), _opened_aloud(path) as file:
+        yield file
+
+
+@contextmanager
+def _opened_aloud(path: Path) -> Iterator[Any]:
     import soundfile
 
     if path.is_dir():
@@ -202,8 +305,19 @@ def _opened(path: Path) -> Iterator[Any]:
     size = path.stat().st_size
     if not 0 < size <= MAX_BYTES:
         raise MotionFileError(f"{path}: {size} bytes; sound files of 1 to {MAX_BYTES} bytes are read")
+
+    class Stream(soundfile.SoundFile):
+        """A file that is only read on: going to where one is makes decoders of MP3 begin anew, which is heard."""
+
+        def seekable(self) -> bool:
+            return False
+
+    if path.suffix.lower() in _FOREIGN:
+        raise MotionFileError(
+            f"{path}: {path.suffix} is not read; convert it first: ffmpeg -i {path.name[:40]} {path.stem[:36]}.wav"
+        )
     try:
-        file = soundfile.SoundFile(path)
+        file = Stream(path)
     # A TypeError is how it says that headerless samples (.raw) have no rate.
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         raise MotionFileError(f"{path}: is no readable sound file ({_reason(error)})") from None
@@ -214,8 +328,13 @@ def _opened(path: Path) -> Iterator[Any]:
         raise MotionFileError(f"{path}: is no readable sound file ({_reason(error)})") from None
 
 
-def _read(file: Any, path: Path, start: float, seconds: float | None) -> np.ndarray:
-    """Samples of a span, channels mixed; memory is bounded by what is wanted, not by what the header claims."""
+def _read(
+    file: Any, path: Path, start: float, seconds: float | None, channel: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Samples of a span, channels mixed (or one of them), and how loud each channel is there (RMS).
+
+    Memory is bounded by what is wanted, not by what the header claims.
+    """
     whole = _CUT_WAV.search(file.extra_info)
     cut = whole is not None and int(whole[2]) < int(whole[1]) < _UNKNOWN_LENGTH
     if cut or "end-of-stream" in file.extra_info.lower():
@@ -223,23 +342,39 @@ def _read(file: Any, path: Path, start: float, seconds: float | None) -> np.ndar
     rate, told = file.samplerate, file.frames
     first = min(round(start * rate), told)
     limit = math.ceil((MAX_SECONDS if seconds is None else seconds) * rate)
-    if seconds is None and told - first > limit:
+    most = min(_MAX_SAMPLES, _MAX_DECODED // file.channels)
+    # Rates that share nothing with ours take transforms of awkward sizes: six times as long.
+    most = most if math.gcd(rate, RATE) >= _SHARED else most // 6
+    if (told - first > limit and seconds is None) or min(limit, told - first) > most:
         raise MotionFileError(
-            f"{path}: {(told - first) / rate:.0f} s of sound; up to {MAX_SECONDS:g} s are read at once:"
-            " name a span (start and seconds), or cut the file"
+            f"{path}: {min(told - first, limit if seconds else told) / rate:.0f} s of sound; up to"
+            f" {min(MAX_SECONDS, most / rate):.0f} s at {rate} Hz with {file.channels} channels are read at once:"
+            " name a span with --from and --seconds, or cut the file"
         )
-    if first:
+    if first and any(coding in file.subtype for coding in _SEEKABLE):
         file.seek(first)
-    blocks, got = [], 0
-    while got < limit:
-        block = file.read(min(_BLOCK, limit - got), dtype="float32", always_2d=True)
+    else:
+        _skip(file, first)
+    wanted = min(limit, max(told - first, 0))
+    mono = np.empty(wanted, np.float32)
+    power, got = np.zeros(file.channels), 0
+    while got < wanted:
+        block = file.read(min(_BLOCK, wanted - got), dtype="float32", always_2d=True)
         if len(block) == 0:
             break
-        blocks.append(block.mean(axis=1))
+        mono[got : got + len(block)] = block.mean(axis=1) if channel is None else block[:, channel]
+        power += np.einsum("sc,sc->c", block, block, dtype=np.float64)
         got += len(block)
-    if got < min(limit, told - first):
+    if got < wanted:
         raise MotionFileError(f"{path}: the file is cut off; {told} samples are promised, sound ends at {first + got}")
-    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    return mono, np.sqrt(power / max(1, got))
+
+
+def _skip(file: Any, samples: int) -> None:
+    """Decode and drop the beginning of a file."""
+    while samples > 0:
+        got = len(file.read(min(_BLOCK, samples), dtype="float32", always_2d=True))
+        samples = samples - got if got else 0
 
 
 def _reason(error: Exception) -> str:

@@ -1,23 +1,27 @@
 """What all readers and writers share: bounded reading, arrays without pickle, saving all or nothing."""
 
 import io
+import math
 import os
 import re
 import secrets
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from motionloom.errors import MotionFileError
+from motionloom.motion.budget import MOTION, Budget
 
 MAX_BYTES = 1 << 29
 """Largest file or unpacked archive that is read [bytes]."""
 MAX_FRAMES = 2_000_000
 MAX_NUMBER = 1e9
 """Largest number of a text or array file that is taken for a measurement; all is float32 in the end."""
+_LONGEST_HEADER = 4096
 _HEADER = re.compile(
     r"\{\s*'descr':\s*'([<>|=]?[a-zA-Z]\d*)',\s*'fortran_order':\s*(True|False),"
     r"\s*'shape':\s*\(([\dL, ]*)\),?\s*\}\s*"
@@ -89,6 +93,68 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
+@dataclass(frozen=True)
+class NpyHeader:
+    """What an ``.npy`` header declares.
+
+    Attributes:
+        dtype: Type of its elements.
+        shape: Its shape.
+        fortran: Whether columns lie together.
+        start: Bytes of the header.
+    """
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    fortran: bool
+    start: int
+
+    @property
+    def elements(self) -> int:
+        """Elements that are declared; Python's whole numbers do not overflow."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of values that are declared."""
+        return self.elements * self.dtype.itemsize
+
+
+def npy_header(raw: bytes, where: str, *, objects: bool = False) -> NpyHeader:
+    """Read the header at the beginning of the bytes of a ``.npy``; nothing in it is evaluated.
+
+    Args:
+        raw: At least the first 4,200 bytes, or all of them.
+        where: File (and member) for messages.
+        objects: Let arrays of Python objects pass, whose values are then not to be read.
+
+    Raises:
+        MotionFileError: The bytes are no npy, or declare Python objects, records or more than eight axes.
+    """
+    if raw[:6] != b"\x93NUMPY" or len(raw) < 12:
+        raise MotionFileError(f"{where}: is no npy array (the magic bytes are missing)")
+    start = 12 if raw[6] >= 2 else 10
+    length = int.from_bytes(raw[8:start], "little")
+    text = raw[start : start + length].decode("latin-1") if length <= _LONGEST_HEADER else ""
+    header = _HEADER.fullmatch(text)
+    if header is None:
+        raise MotionFileError(f"{where}: has an npy header of unknown form; plain arrays are read")
+    try:
+        dtype = np.dtype(header[1])
+        shape = tuple(int(size.rstrip("L")) for size in header[3].replace(" ", "").split(",") if size)
+    except (TypeError, ValueError):
+        raise MotionFileError(f"{where}: unknown array type {header[1]!r} or shape ({header[3][:60]})") from None
+    if dtype.kind == "O" and not objects:
+        raise MotionFileError(f"{where}: holds pickled objects, which are never run; plain arrays are read")
+    plain = dtype.kind in "biufSU" and dtype.itemsize > 0 and not (dtype.kind == "f" and dtype.itemsize > 8)
+    if not plain and dtype.kind != "O":
+        raise MotionFileError(f"{where}: arrays of type {header[1]!r} are not read, only numbers or text")
+    # With a size of 0 among them the others mean nothing, but numpy refuses what it could not count.
+    if len(shape) > 8 or any(size > MOTION.elements for size in shape):
+        raise MotionFileError(f"{where}: shape ({header[3][:60]}) has too many axes, or a size that no motion has")
+    return NpyHeader(dtype, shape, header[2] == "True", start + length)
+
+
 def parse_npy(raw: bytes, where: str) -> np.ndarray:
     """Read an array from the bytes of a ``.npy`` file; nothing in it is evaluated or unpickled.
 
@@ -99,40 +165,31 @@ def parse_npy(raw: bytes, where: str) -> np.ndarray:
     Raises:
         MotionFileError: The bytes are no npy, hold Python objects, or are fewer or more than the header says.
     """
-    if raw[:6] != b"\x93NUMPY" or len(raw) < 12:
-        raise MotionFileError(f"{where}: is no npy array (the magic bytes are missing)")
-    wide = raw[6] >= 2
-    start = 12 if wide else 10
-    length = int.from_bytes(raw[8:start], "little")
-    text = raw[start : start + length].decode("latin-1")
-    header = _HEADER.fullmatch(text) if length <= 4096 else None
-    if header is None:
-        raise MotionFileError(f"{where}: has an npy header of unknown form; plain arrays are read")
-    try:
-        dtype = np.dtype(header[1])
-        shape = tuple(int(size.rstrip("L")) for size in header[3].replace(" ", "").split(",") if size)
-    except (TypeError, ValueError):
-        raise MotionFileError(f"{where}: unknown array type {header[1]!r} or shape ({header[3]})") from None
-    if dtype.kind == "O":
-        raise MotionFileError(f"{where}: holds pickled objects, which are never run; plain arrays are read")
-    if dtype.kind not in "biufSU" or dtype.itemsize == 0 or (dtype.kind == "f" and dtype.itemsize > 8):
-        raise MotionFileError(f"{where}: arrays of type {header[1]!r} are not read, only numbers or text")
-    need, got = dtype.itemsize, len(raw) - start - length
-    for size in shape:
-        need *= size
-    if need != got or len(shape) > 8:
-        raise MotionFileError(f"{where}: {got} bytes where shape {shape} needs {need}; the file is cut off")
-    array = np.frombuffer(raw, dtype, offset=start + length)
-    return array.reshape(shape, order="F" if header[2] == "True" else "C")
+    header = npy_header(raw, where)
+    got = len(raw) - header.start
+    if header.bytes != got:
+        raise MotionFileError(
+            f"{where}: {got} bytes where shape {header.shape} needs {header.bytes}; the file is cut off"
+        )
+    array = np.frombuffer(raw, header.dtype, offset=header.start)
+    return array.reshape(header.shape, order="F" if header.fortran else "C")
 
 
-def read_arrays(path: Path, wanted: set[str]) -> tuple[dict[str, np.ndarray], set[str]]:
+def read_arrays(
+    path: Path, wanted: set[str], words: frozenset[str] | set[str] = frozenset(), budget: Budget = MOTION
+) -> tuple[dict[str, np.ndarray], set[str]]:
     """Read the wanted arrays of an ``.npz`` archive, and list the names of all its arrays.
 
-    Sizes are checked before anything is unpacked; members nobody asked for stay packed.
+    What the arrays' own headers declare is checked before anything is unpacked; members nobody asked for stay packed.
+
+    Args:
+        path: The file.
+        wanted: Names of arrays.
+        words: Those of them that only hold a word for a note: one that is no plain text is left out.
+        budget: Most that they may declare together.
 
     Raises:
-        MotionFileError: The file is no zip, is damaged or encrypted, or would unpack to more than 512 MiB.
+        MotionFileError: The file is no zip, is damaged or encrypted, or its arrays are beyond the budget.
     """
     found: dict[str, np.ndarray] = {}
     try:
@@ -143,18 +200,49 @@ def read_arrays(path: Path, wanted: set[str]) -> tuple[dict[str, np.ndarray], se
             raise MotionFileError(f"{path}: the archive has repeated names or more than 1000 members")
         if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in chosen):
             raise MotionFileError(f"{path}: packed by a method other than deflate, which numpy never does")
-        total = sum(info.file_size for info in chosen)
-        if total > MAX_BYTES:
-            raise MotionFileError(f"{path}: unpacks to {total} bytes; up to {MAX_BYTES} are read")
+        headers = {}
         for info in chosen:
             name = info.filename.removesuffix(".npy")
-            found[name] = parse_npy(archive.read(info), f"{path}: array {name!r}")
+            with archive.open(info) as member:
+                header = npy_header(member.read(_LONGEST_HEADER + 12), f"{path}: array {name!r}", objects=name in words)
+            if name in words and (header.dtype.kind not in "SU" or header.bytes > budget.text):
+                continue
+            if header.bytes != info.file_size - header.start:
+                raise MotionFileError(
+                    f"{path}: array {name!r}: {info.file_size - header.start} bytes where shape {header.shape} needs"
+                    f" {header.bytes}; the file is cut off"
+                )
+            if header.dtype.kind in "SU":
+                budget.check(f"{path}: array {name!r}", text=header.bytes)
+            headers[name] = (info, header)
+        budget.check(path, bytes=sum(header.bytes for _, header in headers.values()))
+        budget.check(path, elements=sum(header.elements for _, header in headers.values()))
+        for name, (info, header) in headers.items():
+            found[name] = _unpack(archive, info, header)
     except MotionFileError:
         raise
     # zipfile lets errors of zlib, struct and its own checks through, each of another type.
     except Exception as error:
         raise MotionFileError(f"{path}: is no readable npz archive ({' '.join(str(error).split())[:100]})") from None
     return found, set(members)
+
+
+def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: NpyHeader) -> np.ndarray:
+    """Unpack a member into the memory of its array, so that it is held once."""
+    array = np.empty(header.elements, header.dtype)
+    room = memoryview(array.view(np.uint8)) if header.bytes else memoryview(b"")
+    with archive.open(info) as member:
+        member.read(header.start)
+        place = 0
+        while place < len(room):
+            piece = member.read(min(1 << 20, len(room) - place))
+            if not piece:
+                raise EOFError("an array is cut off")
+            room[place : place + len(piece)] = piece
+            place += len(piece)
+        # Reading on to the end is what checks the sum over all bytes.
+        member.read(1)
+    return array.reshape(header.shape, order="F" if header.fortran else "C")
 
 
 def one_text(array: np.ndarray) -> str:
@@ -176,11 +264,11 @@ def one_number(array: np.ndarray, where: str) -> float:
     return float(array.reshape(-1)[0])
 
 
-def check_numbers(array: np.ndarray, shape: tuple[int | None, ...], where: str) -> np.ndarray:
-    """Check an array's shape (``None`` = any size) and every value, and return it as float64.
+def check_shape(array: np.ndarray, shape: tuple[int | None, ...], where: str) -> None:
+    """Check that an array holds numbers in a shape (``None`` = any size).
 
     Raises:
-        MotionFileError: Another shape, no numbers, too many frames, or NaN or infinity (naming the frame).
+        MotionFileError: Another shape, no numbers, or no or too many frames.
     """
     fits = array.ndim == len(shape)
     fits = fits and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
@@ -189,11 +277,30 @@ def check_numbers(array: np.ndarray, shape: tuple[int | None, ...], where: str) 
         raise MotionFileError(f"{where}: numbers of shape {need} are needed; got {array.dtype} {array.shape}")
     if not 0 < len(array) <= MAX_FRAMES:
         raise MotionFileError(f"{where}: {len(array)} frames; 1 to {MAX_FRAMES} are read")
-    # A signalling NaN warns when it is cast; it is refused below like any other.
-    with np.errstate(invalid="ignore"):
-        values = array.astype(np.float64)
-    bad = ~(np.abs(values) <= MAX_NUMBER)
-    if bad.any():
-        frame = int(np.argwhere(bad)[0, 0])
-        raise MotionFileError(f"{where}: NaN, infinity or a number beyond {MAX_NUMBER:g} in frame {frame}")
-    return values
+
+
+def check_numbers(array: np.ndarray, shape: tuple[int | None, ...], where: str) -> np.ndarray:
+    """Check an array's shape (``None`` = any size) and every value, and return it as float64.
+
+    Raises:
+        MotionFileError: Another shape, no numbers, too many frames, or NaN or infinity (naming the frame).
+    """
+    check_shape(array, shape, where)
+    check_finite(array, where)
+    return array.astype(np.float64)
+
+
+def check_finite(array: np.ndarray, where: str) -> None:
+    """Check every value of an array of numbers, a piece at a time.
+
+    Raises:
+        MotionFileError: A value is NaN, infinite or beyond 1e9 (naming the frame).
+    """
+    step = max(1, (1 << 18) * len(array) // max(1, array.size))
+    for start in range(0, len(array), step):
+        piece = array[start : start + step]
+        piece = piece.astype(np.float32) if piece.dtype == np.float16 else piece
+        bad = ~((piece >= -MAX_NUMBER) & (piece <= MAX_NUMBER))
+        if bad.any():
+            frame = start + int(np.argwhere(bad)[0, 0])
+            raise MotionFileError(f"{where}: NaN, infinity or a number beyond {MAX_NUMBER:g} in frame {frame}")

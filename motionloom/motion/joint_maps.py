@@ -9,7 +9,7 @@ pose at all (every bone along its own X), ``[axes]`` says where each source join
 
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -160,7 +160,7 @@ def read_map(path: Path) -> JointMap:
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as error:
         raise RetargetError(f"{path}: no joint map can be read ({error})") from None
     return parse_map(path.stem, table)
 
@@ -183,10 +183,16 @@ def find_map(skeleton: Skeleton) -> JointMap:
         RetargetError: No map finds the joints a body needs.
     """
     fitting = _by_names(skeleton.names)
-    if len(fitting) == 1:
-        return fitting[0]
-    # Two families may share all names and differ in what the rest pose is.
-    return next((entry for entry in fitting if stands(entry, skeleton)), fitting[0])
+    # Two families may share all names and differ in what the rest pose is; a rig may have one's names and a rest pose
+    # that needs no axes.
+    plain = [_without_axes(entry) for entry in fitting if entry.axes]
+    return next((entry for entry in (*fitting, *plain) if stands(entry, skeleton)), fitting[0])
+
+
+@lru_cache(maxsize=64)
+def _without_axes(joint_map: JointMap) -> JointMap:
+    """The same names, for rigs whose rest pose stands."""
+    return replace(joint_map, axes={})
 
 
 @lru_cache(maxsize=256)

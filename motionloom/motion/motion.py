@@ -14,6 +14,7 @@ from torch import Tensor
 
 from motionloom.errors import MotionError
 from motionloom.motion import rotations as rot
+from motionloom.motion.budget import MOTION
 from motionloom.motion.formats import write
 from motionloom.motion.kinematics import check_joints, forward_kinematics
 from motionloom.motion.skeleton import PARTS, Skeleton
@@ -59,7 +60,7 @@ class Motion:
 
     Raises:
         MotionError: Arrays disagree in length, there are no frames, a value is NaN or infinite, a quaternion
-            is not of unit length, or the frame rate is not positive.
+            is not of unit length, or the frame rate is not from 1e-6 to 1e6.
         SkeletonError: The arrays have another number of joints than the skeleton.
     """
 
@@ -80,8 +81,8 @@ class Motion:
             array = {"root": self.root, "valid": self.valid, "contacts": self.contacts}[name]
             if array is not None and len(array) != frames:
                 raise MotionError(f"rotations have {frames} frames, {name} has {len(array)}; they must agree")
-        if not (0 < self.fps < float("inf")):
-            raise MotionError(f"fps is {self.fps}; it must be a positive number")
+        if not 1e-6 <= self.fps <= 1e6:
+            raise MotionError(f"fps is {self.fps}; it must be a positive number from 1e-6 to 1e6")
         if not (torch.isfinite(self.rotations).all() and torch.isfinite(self.root).all()):
             raise MotionError("the motion holds NaN or infinite values; repair or cut those frames first")
         error = float((self.rotations.norm(dim=-1) - 1.0).abs().max())
@@ -148,7 +149,7 @@ def resample(motion: Motion, fps: float) -> Motion:
     When the old rate is a whole multiple of the new one, frames are picked, not mixed.
 
     Raises:
-        MotionError: ``fps`` is not between 0 and 1000.
+        MotionError: ``fps`` is not between 0 and 1000, or the result would have millions of frames.
     """
     if not 0 < fps <= MAX_FPS:
         raise MotionError(f"fps is {fps}; it must lie between 0 and {MAX_FPS:g}")
@@ -159,6 +160,10 @@ def resample(motion: Motion, fps: float) -> Motion:
         keep = torch.arange(0, len(motion), round(ratio))
         return take(motion, keep, fps)
     count = int((len(motion) - 1) / ratio + 1e-6) + 1
+    if count > len(motion):
+        # Frames a minute apart, as a wrong frame rate makes them, would become millions.
+        where = f"{len(motion)} frames at {motion.fps:g} fps, brought to {fps:g} fps"
+        MOTION.check(where, error=MotionError, frames=count, elements=4 * count * len(motion.skeleton))
     times = torch.arange(count, dtype=torch.float64) * ratio
     low = times.floor().long().clamp(max=len(motion) - 1)
     high = (low + 1).clamp(max=len(motion) - 1)

@@ -29,11 +29,18 @@ from motionloom.motion.joint_maps import (
 )
 from motionloom.motion.kinematics import forward_kinematics, to_local
 from motionloom.motion.motion import Motion, Provenance
+from motionloom.motion.placing import calibrated, place, with_hinges
 from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS, LEG_LENGTH, Skeleton
 
 _ANKLES = (7, 8)
 _LEAVES = (10, 11, 20, 21)
 _CHEST, _NECK = 9, 12
+_SHARED = {10: 7, 11: 8, 15: 12, 20: 18, 21: 19}
+"""Joints whose rotation positions do not show -> the joint before them, whose axes lie alike in a rig."""
+_FIT = 0.05
+"""Mean error of a fit beyond which it is warned [m]."""
+_DOUBTFUL, _REFUSED = 10.0, 45.0
+"""Largest angle between source and result beyond which it is warned, and usual angle beyond which it is refused."""
 _SNAP = 0.97
 """Cosine of the largest angle between a rest pose's up direction and a world axis that is taken for it."""
 
@@ -54,8 +61,7 @@ def retarget(
         map and the mean angle between the source's limbs and the result's.
 
     Raises:
-        RetargetError: No map fits, the source has legs of no length, or its rest pose is not that of a standing
-            body, so that its rotations say nothing about ours.
+        RetargetError: No map fits, the source has legs of no length, or the result would be off its limbs.
     """
     source = motion.skeleton
     if source.same_tree(target) and bool(torch.allclose(source.offsets[1:], target.offsets[1:])):
@@ -66,18 +72,37 @@ def retarget(
     bones = source.offsets[1:].detach().cpu().float().contiguous().numpy().tobytes()
     rig = _rig(joint_map, source.names, source.parents, bones, target)
     points = points_at(motion.positions, rig.slots)
-    guess = rot.multiply(motion.world_rotations[:, rig.drivers], rig.corrections.to(points))
+    driven = motion.world_rotations[:, rig.drivers]
+    if rig.rests:
+        guess = rot.multiply(driven, rig.corrections.to(points))
+        placed = place(points, guess, rig.rest, target, turn=rig.turn, corrections=rig.corrections)
+        guess, changes = placed.world, placed.notes
+    else:
+        fitted = forward_kinematics(fit_rotations(points, target), points[:, 0], target)[1]
+        guess = calibrated(points, driven, with_hinges(fitted, points), _SHARED)
+        changes = ("the rest pose is no standing body: rotations found from the joints' positions",)
     world = _align(points, guess, rig, target)
     leg = float((points[0, 1] - points[0, 4]).norm() + (points[0, 4] - points[0, 7]).norm())
     scale = float(target.offsets[4].norm() + target.offsets[7].norm()) / leg
     # The hips, not the pelvis, carry the legs: rigs place the pelvis joint at different heights above them.
     hips = rot.rotate(world[:, :1], target.offsets[1:3].to(points).expand(len(points), -1, -1)).mean(1)
     root = scale * points[:, 1:3].mean(1) - hips
-    degrees = _degrees_off(points, world, rig, target)
-    note = f"retargeted by map {joint_map.name!r}, scale {scale:.4f}, limbs off by {degrees:.2f} degrees on average"
-    body = Motion(
-        target, to_local(world, target), root, motion.fps, motion.valid, motion.contacts, motion.provenance.noting(note)
+    off = _degrees_off(points, world, rig, target)
+    note = (
+        f"retargeted by map {joint_map.name!r}, scale {scale:.4f}, limbs off by {off.mean:.2f} degrees on average,"
+        f" {off.most:.1f} at most ({off.where}, frame {off.frame})"
     )
+    if off.usual > _REFUSED:
+        raise RetargetError(
+            f"{off.where} of the result would be {off.usual:.0f} degrees off the source (map {joint_map.name!r}):"
+            " its joints are not where their names say; name another map with --map"
+        )
+    if off.most > _DOUBTFUL:
+        note += f"; warning: beyond {_DOUBTFUL:g} degrees, look at it"
+    provenance = motion.provenance
+    for entry in (*changes, note):
+        provenance = provenance.noting(entry)
+    body = Motion(target, to_local(world, target), root, motion.fps, motion.valid, motion.contacts, provenance)
     fingers = find_fingers(tuple(joint_map.bare(name) for name in source.names)) if hands else {}
     if not fingers:
         return body
@@ -95,6 +120,9 @@ class _Rig:
         corrections: What takes a driver's world rotation to the canonical joint's.
         swings: Canonical joints that are turned so that their bone points at the child beside them.
         bones: Joints and children by which the result is compared with the source.
+        rests: Whether the rest pose is one of a standing body; if not, its corrections say nothing.
+        rest: The canonical joints in the rest pose.
+        turn: How the rest pose stands and faces.
     """
 
     slots: dict[str, Slot]
@@ -102,6 +130,9 @@ class _Rig:
     corrections: Float[Tensor, "22 4"]
     swings: tuple[list[int], list[int]]
     bones: tuple[list[int], list[int]]
+    rests: bool
+    rest: Float[Tensor, "22 3"]
+    turn: Float[Tensor, "4"]
 
 
 @lru_cache(maxsize=64)
@@ -116,11 +147,7 @@ def _rig(joint_map: JointMap, names: tuple[str, ...], parents: tuple[int, ...], 
     points = reference_points(joint_map, source)
     if float((points[1] - points[4]).norm() + (points[4] - points[7]).norm()) < 1e-6:
         raise RetargetError(f"the source's left leg has no length (map {joint_map.name!r}): joints coincide")
-    if not stands(joint_map, source):
-        raise RetargetError(
-            f"the rest pose read by map {joint_map.name!r} is no standing body, so rotations cannot be compared:"
-            " pass a JointMap with [axes], or fit positions with from_positions"
-        )
+    rests = stands(joint_map, source)
     known = {joint for joint, name in enumerate(target.names) if name in slots}
     swings = _swings(target, known)
     drivers, corrections = [], []
@@ -147,7 +174,10 @@ def _rig(joint_map: JointMap, names: tuple[str, ...], parents: tuple[int, ...], 
         if child in known and joint not in _ANKLES
     ]
     joints, children = [joint for joint, _ in pairs], [child for _, child in pairs]
-    return _Rig(slots, drivers, torch.stack(corrections), (list(swings), list(swings.values())), (joints, children))
+    return _Rig(
+        slots, drivers, torch.stack(corrections), (list(swings), list(swings.values())), (joints, children),
+        rests, points, turn,
+    )  # fmt: skip
 
 
 def _swings(target: Skeleton, known: set[int]) -> dict[int, int]:
@@ -198,6 +228,12 @@ def _reference_turn(
         return rot.from_matrix(measured)
     measured = measured @ _trunk(target.rest_positions.float(), known).T
     left, up = measured[:, 0], measured[:, 1]
+    if float(up.abs().max()) <= _SNAP and _NECK in known:
+        # Where one joint's frame differs from all others', the trunk is broken there, but legs and chest are straight.
+        straight = rot.normalize(torch.stack((points[1] - points[7], points[2] - points[8], points[_NECK] - points[9])))
+        axis = int(straight.sum(0).abs().argmax())
+        if float(straight[:, axis].abs().min()) > _SNAP and float(straight[:, axis].sign().sum().abs()) == 3.0:
+            up = straight[0]
     if float(up.abs().max()) > _SNAP:
         # A spine is never quite straight; a body that about stands along an axis of its file stands along it.
         axis = int(up.abs().argmax())
@@ -227,17 +263,50 @@ def _align(
     return rot.normalize(world)
 
 
-def _degrees_off(points: Float[Tensor, "T 22 3"], world: Float[Tensor, "T 22 4"], rig: _Rig, target: Skeleton) -> float:
-    """Mean angle [degrees] between bones and those of the source: over the children of a joint, then over joints."""
+@dataclass(frozen=True)
+class _Off:
+    """Angles [degrees] between a result and its source.
+
+    Attributes:
+        mean: Over the bones of a joint, then over joints.
+        most: The largest of all limbs, the line of the hips and that of the shoulders.
+        where: Bone or line that has it.
+        frame: Frame that has it.
+        usual: What that bone or line has in half of the frames.
+    """
+
+    mean: float
+    most: float
+    where: str
+    frame: int
+    usual: float
+
+
+def _degrees_off(points: Float[Tensor, "T 22 3"], world: Float[Tensor, "T 22 4"], rig: _Rig, target: Skeleton) -> _Off:
     joints, children = rig.bones
     bones = points[:, children] - points[:, joints]
     reached = rot.rotate(world[:, joints], target.offsets[children].to(points).expand_as(bones))
-    cosine = (rot.normalize(reached) * rot.normalize(bones)).sum(-1)
-    angles = torch.rad2deg(torch.acos(cosine.clamp(-1, 1))).mean(0).tolist()
+    angles = _angle(reached, bones)
     by_joint: dict[int, list[float]] = {}
-    for joint, angle in zip(joints, angles, strict=True):
+    for joint, angle in zip(joints, angles.mean(0).tolist(), strict=True):
         by_joint.setdefault(joint, []).append(angle)
-    return sum(sum(found) / len(found) for found in by_joint.values()) / len(by_joint)
+    mean = sum(sum(found) / len(found) for found in by_joint.values()) / len(by_joint)
+    # Where several bones leave a joint their directions differ with the proportions: there only lines are compared.
+    compared = {}
+    for slot, (joint, child) in enumerate(zip(joints, children, strict=True)):
+        # Bones of no length have no direction.
+        if joint in rig.swings[0] and child in rig.swings[1] and bool((bones[:, slot].norm(dim=-1) > 1e-4).all()):
+            compared[target.names[child]] = angles[:, slot]
+    positions, _ = forward_kinematics(to_local(world, target), points[:, 0], target)
+    for name, (left, right) in (("line of the hips", (1, 2)), ("line of the shoulders", (16, 17))):
+        compared[name] = _angle(positions[:, left] - positions[:, right], points[:, left] - points[:, right])
+    where = max(compared, key=lambda name: float(compared[name].max()))
+    worst = compared[where]
+    return _Off(mean, float(worst.max()), where, int(worst.argmax()), float(worst.median()))
+
+
+def _angle(a: Float[Tensor, "*T 3"], b: Float[Tensor, "*T 3"]) -> Float[Tensor, "*T"]:
+    return torch.rad2deg(torch.atan2(torch.linalg.cross(a, b).norm(dim=-1), (a * b).sum(-1)))
 
 
 def fit_rotations(positions: Float[Tensor, "T J 3"], skeleton: Skeleton) -> Float[Tensor, "T J 4"]:
@@ -304,6 +373,11 @@ def from_positions(positions: Float[Tensor, "T 22 3"], fps: float, skeleton: Ske
         f"rotations fitted to positions: joints off by {1000 * float(error.mean()):.1f} mm on average,"
         f" {1000 * float(error.max()):.1f} mm at most; twist as in the rest pose"
     )
+    if float(error.mean()) > _FIT:
+        note += (
+            f"; warning: more than {1000 * _FIT:.0f} mm is no human body with bones of fixed length: are they in metres"
+            " (--unit), Y up (--up), and joints of the canonical body?"
+        )
     return Motion(skeleton, rotations, positions[:, 0], fps, provenance=Provenance(notes=(note,)))
 
 

@@ -66,7 +66,10 @@ def motions() -> dict[str, Motion]:
 
 @needs_validator
 def test_glb_passes_the_khronos_validator(tmp_path: Path) -> None:
-    """No error, no warning, not even a hint."""
+    """No error, no warning, not even a hint, but for the one that Blender's own files have.
+
+    A skinned mesh that hangs on its armature is what keeps three.js from leaving it out once it has walked away.
+    """
     for name, motion in motions().items():
         save(motion, tmp_path / f"{name}.glb")
     files = sorted(tmp_path.glob("*.glb"))
@@ -75,7 +78,8 @@ def test_glb_passes_the_khronos_validator(tmp_path: Path) -> None:
     reports = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(reports) == len(files) >= 5
     for file, report in zip(files, reports, strict=True):
-        assert (file.name, report["messages"]) == (file.name, [])
+        others = [entry for entry in report["messages"] if entry["code"] != "NODE_SKINNED_MESH_NON_ROOT"]
+        assert (file.name, others) == (file.name, [])
 
 
 def in_blender(path: Path, fps: float, frames: list[int]) -> dict[str, Any]:

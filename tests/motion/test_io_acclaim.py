@@ -142,7 +142,10 @@ def test_which_asf(tmp_path: Path) -> None:
     (tmp_path / "01.asf").rename(tmp_path / "other.asf")
     assert len(load(path)) == 2
     (tmp_path / "more.asf").write_text(make_io.ASF)
-    with pytest.raises(MotionFileError, match=r"2 \.asf files lie beside it and none has its name; give asf="):
+    with pytest.raises(
+        MotionFileError,
+        match=r"2 \.asf files lie beside it .more.asf, other.asf. and none has its name; name it with --asf",
+    ):
         load(path)
     assert len(load(path, asf=tmp_path / "more.asf")) == 2
     with pytest.raises(MotionFileError, match=r"nowhere\.asf: cannot be read"):

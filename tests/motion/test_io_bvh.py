@@ -156,10 +156,13 @@ def test_every_spelling_of_a_number_is_read_to_the_last_bit(
 
 def test_units_are_guessed_and_noted(tmp_path: Path) -> None:
     motion = make_io.canonical()
-    for unit, name in (("m", "m"), ("cm", "cm"), ("mm", "mm"), ("inch", "inch")):
+    for unit, name in (("m", "m"), ("dm", "dm"), ("cm", "cm"), ("mm", "mm"), ("inch", "inch")):
         save(motion, tmp_path / "a.bvh", unit=unit)
         back = load(tmp_path / "a.bvh")
-        assert back.provenance.notes == (f"unit guessed from the body's size: {name}",)
+        assert back.provenance.notes == (
+            f"unit guessed from the body's size: {name}",
+            "up axis y: the rest pose stands along it",
+        )
         assert float(back.positions[0, 0, 1]) == pytest.approx(0.93, abs=1e-5)
 
 
@@ -173,7 +176,7 @@ def test_z_up_is_seen_and_turned(tmp_path: Path) -> None:
     save(motion, tmp_path / "y.bvh")
     want = load(tmp_path / "y.bvh", unit="cm")
     back = load(tmp_path / "z.bvh", unit="cm")
-    assert back.provenance.notes == ("up axis guessed from the body's stance: z",)
+    assert back.provenance.notes == ("up axis z: the rest pose stands along it",)
     torch.testing.assert_close(back.positions, want.positions, atol=1e-5, rtol=0)
     torch.testing.assert_close(back.skeleton.offsets, want.skeleton.offsets, atol=1e-5, rtol=0)
     kept = load(tmp_path / "z.bvh", unit="cm", up="y")
@@ -212,7 +215,6 @@ def edit(old: str, new: str) -> str:
         (edit("90 0 90 0", "90 0 90 nan"), r":20: 'nan' where a finite number"),
         (edit("90 0 90 0", "90 0 90 1e99"), r":20: '1e99' where a finite number"),
         (edit("90 0 90 0", "90 0"), r":20: 7 values in frame 1 where the hierarchy has 9 channels"),
-        (edit("Frames: 2", "Frames: 1"), r":20: 2 frames where 1 are announced"),
         (
             edit("Frames: 2", "Frames: 500"),
             r":19: 500 frames are announced, 2 lines follow; the file is cut off",
@@ -255,7 +257,7 @@ def test_position_channels(tmp_path: Path) -> None:
     torch.testing.assert_close(read(-30, -30).skeleton.offsets[1], torch.tensor([0.0, -0.3, 0.0]))
     small = read(-30, -32)
     torch.testing.assert_close(small.skeleton.offsets[1], torch.tensor([0.0, -0.31, 0.0]))
-    assert small.provenance.notes == ("position channels of 'Knee' (up to 0.0100 m) made constant",)
+    assert small.provenance.notes[0] == "position channels of 'Knee' (up to 0.0100 m) made constant"
     with pytest.raises(MotionFileError, match=r"'Knee' is moved by its own position channels by 0\.150 m"):
         read(-30, -60)
 
@@ -285,7 +287,7 @@ Frame Time: 0.05
 """
     motion = read_bvh(write(tmp_path, text), unit="cm")
     assert motion.skeleton.names == ("Hips", "Hips_end")
-    assert motion.provenance.notes == ("root 'carrier' folded into 'Hips'",)
+    assert motion.provenance.notes[0] == "root 'carrier' folded into 'Hips'"
     torch.testing.assert_close(motion.root, torch.tensor([[0, 0.8, 0], [0.5, 0.8, 0]]), atol=1e-6, rtol=0)
     torch.testing.assert_close(motion.rotations[:, 0], rot.about("Y", torch.full((2,), math.pi / 2)))
 
@@ -293,7 +295,7 @@ Frame Time: 0.05
 def test_wrong_options_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path, make_io.BVH)
     for options, message in (
-        ({"unit": "furlong"}, "unit 'furlong' is unknown; use one of m, cm, mm, inch"),
+        ({"unit": "furlong"}, "unit 'furlong' is unknown; use one of m, dm, cm, mm, inch"),
         ({"unit": -1.0}, "unit -1.0 is no positive number"),
         ({"up": "x"}, "up axis 'x' is unknown"),
         ({"fps": 0.0}, "fps is 0.0"),

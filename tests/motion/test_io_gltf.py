@@ -15,6 +15,7 @@ from motionloom.motion import rotations as rot
 from motionloom.motion.io import save
 from motionloom.motion.io.body import build_body
 from motionloom.motion.kinematics import forward_kinematics
+from motionloom.motion.loops import Turn, loop_note
 from motionloom.motion.motion import Motion, Provenance
 from motionloom.motion.skeleton import CANONICAL, Skeleton
 
@@ -42,10 +43,93 @@ def read(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
     return document, arrays
 
 
+def played(document: dict[str, Any], arrays: list[np.ndarray]) -> tuple[torch.Tensor, np.ndarray]:
+    """World matrices ``(T, N, 4, 4)`` of all nodes at the keys of a file's animation, and the times of the keys."""
+    (animation,) = document["animations"]
+    nodes = document["nodes"]
+    tracks: dict[tuple[int, str], torch.Tensor] = {}
+    times = np.zeros(0)
+    for channel in animation["channels"]:
+        sampler = animation["samplers"][channel["sampler"]]
+        times = arrays[sampler["input"]][:, 0]
+        target = channel["target"]
+        tracks[target["node"], target["path"]] = torch.from_numpy(arrays[sampler["output"]].copy()).double()
+    world = torch.eye(4, dtype=torch.float64).repeat(len(times), len(nodes), 1, 1)
+    parents = {child: index for index, node in enumerate(nodes) for child in node.get("children", [])}
+    for index in range(len(nodes)):
+        still = torch.tensor(nodes[index].get("translation", [0.0, 0.0, 0.0])).double().expand(len(times), 3)
+        turn = torch.tensor(nodes[index].get("rotation", [0.0, 0.0, 0.0, 1.0])).double().expand(len(times), 4)
+        local = torch.eye(4, dtype=torch.float64).repeat(len(times), 1, 1)
+        quaternion = tracks.get((index, "rotation"), turn)[:, [3, 0, 1, 2]]
+        local[:, :3, :3] = rot.to_matrix(rot.normalize(quaternion))
+        local[:, :3, 3] = tracks.get((index, "translation"), still)
+        world[:, index] = world[:, parents[index]] @ local if index in parents else local
+    return world, times
+
+
+@pytest.mark.parametrize("motion", [make_io.motion(wild=True), make_io.canonical()], ids=["any", "canonical"])
+@pytest.mark.parametrize("axes", ["bones", "world"])
+@pytest.mark.parametrize("root_motion", ["armature", "joint"])
+def test_nodes_and_skin_stand_where_the_joints_do(tmp_path: Path, motion: Motion, axes: str, root_motion: str) -> None:
+    save(motion, tmp_path / "a.glb", axes=axes, root_motion=root_motion)
+    document, arrays = read(tmp_path / "a.glb")
+    world, _ = played(document, arrays)
+    joints = len(motion.skeleton)
+    places = world[:, 1 : joints + 1, :3, 3].float()
+    torch.testing.assert_close(places, motion.positions, atol=1e-5, rtol=0)
+    # The skin's matrices: a vertex in rest goes with its joint as the motion says.
+    inverse = torch.from_numpy(arrays[document["skins"][0]["inverseBindMatrices"]].reshape(-1, 4, 4).copy()).double()
+    skinned = world[:, 1 : joints + 1] @ inverse.transpose(1, 2)
+    torch.testing.assert_close(skinned[..., :3, :3].float(), rot.to_matrix(motion.world_rotations), atol=2e-5, rtol=0)
+    if axes == "bones":
+        # A bone's own Y points at the joint where it ends: to the middle of the body, or to the only child.
+        for joint, children in enumerate(motion.skeleton.children):
+            if len(children) == 1:
+                bone = rot.normalize(places[:, children[0]] - places[:, joint])
+                torch.testing.assert_close(world[:, 1 + joint, :3, 1].float(), bone, atol=1e-4, rtol=0)
+
+
+def test_viewers_look_for_the_body_where_it_is(tmp_path: Path) -> None:
+    """three.js takes the bounds of the first pose and the mesh's own node: the node must go with the body."""
+    motion = make_io.canonical(60)
+    motion = motion.with_(root=motion.root + torch.linspace(0, 8, 60)[:, None] * torch.tensor([1.0, 0.0, 0.0]))
+    save(motion, tmp_path / "a.glb")
+    document, arrays = read(tmp_path / "a.glb")
+    world, _ = played(document, arrays)
+    mesh = next(index for index, node in enumerate(document["nodes"]) if "mesh" in node)
+    way = world[:, mesh, :3, 3].float() - world[:1, mesh, :3, 3].float()
+    torch.testing.assert_close(way, motion.root - motion.root[:1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("x", "angle"), [(0.19, 0.026), (1.5, 0.5)])
+def test_a_loop_has_a_closing_key_and_goes_nowhere_or_says_where(tmp_path: Path, x: float, angle: float) -> None:
+    motion = make_io.canonical(60, fps=20.0)
+    motion = motion.with_(provenance=motion.provenance.noting(loop_note(Turn(x, 0.05, angle))))
+    save(motion, tmp_path / "a.glb")
+    document, arrays = read(tmp_path / "a.glb")
+    world, times = played(document, arrays)
+    extras = document["animations"][0]["extras"]
+    assert len(times) == 61
+    assert times[-1] == pytest.approx(3.0)
+    assert extras["loop"] is True
+    assert extras["frames"] == 60
+    if x < 0.3:
+        torch.testing.assert_close(world[-1], world[0], atol=1e-5, rtol=0)
+        assert "loop_travel" not in extras
+    else:
+        assert extras["loop_travel"] == pytest.approx([x, 0.0, 0.05])
+        assert extras["loop_turn"] == pytest.approx(angle)
+        step = world[-1, 1, :3, 3] - world[0, 1, :3, 3]
+        assert step.tolist() == pytest.approx([x, 0.0, 0.05], abs=1e-5)
+        save(motion, tmp_path / "b.glb", travel="remove")
+        world, _ = played(*read(tmp_path / "b.glb"))
+        torch.testing.assert_close(world[-1], world[0], atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("motion", [make_io.motion(wild=True), make_io.canonical()], ids=["any", "canonical"])
 def test_the_animation_is_the_motion(tmp_path: Path, motion: Motion) -> None:
     """Kinematics of the nodes and channels give every joint; keys lie at exact k/fps; no sign flips."""
-    save(motion, tmp_path / "a.glb")
+    save(motion, tmp_path / "a.glb", axes="world", root_motion="joint")
     document, arrays = read(tmp_path / "a.glb")
     (animation,) = document["animations"]
     joints = len(motion.skeleton)
@@ -76,7 +160,7 @@ def test_the_animation_is_the_motion(tmp_path: Path, motion: Motion) -> None:
 
 
 def test_skin_and_limits(tmp_path: Path) -> None:
-    save(make_io.canonical(), tmp_path / "a.glb")
+    save(make_io.canonical(), tmp_path / "a.glb", axes="world", root_motion="joint")
     document, arrays = read(tmp_path / "a.glb")
     (skin,) = document["skins"]
     inverse = arrays[skin["inverseBindMatrices"]].reshape(-1, 4, 4)
@@ -149,6 +233,8 @@ def test_body_is_closed_and_faces_outwards() -> None:
 
 
 def test_times_that_float32_cannot_tell_apart_are_refused(tmp_path: Path) -> None:
-    motion = Motion(Skeleton(("a",), (-1,), torch.zeros(1, 3)), rot.identity(9, 1), torch.zeros(9, 3), 1e-45**-1)
+    motion = Motion(
+        Skeleton(("a",), (-1,), torch.zeros(1, 3)), rot.identity(18_000_000, 1), torch.zeros(18_000_000, 3), 1e6
+    )
     with pytest.raises(MotionFileError, match="are too many for GLB; cut the motion"):
         save(motion, tmp_path / "a.glb")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from motionloom.app.cli.files import check_outs, read
+from motionloom.app.cli.files import check_outs
+from motionloom.app.cli.reading import Asf, Reading, Source, TrueFps, Unit, Up
 
 _ROWS = {
     "contact_slide": ("slide of standing feet", "m/s"),
@@ -21,14 +22,16 @@ _ROWS = {
 
 
 def clean(
-    source: Annotated[Path, typer.Argument(help="Motion file: .bvh .amc .npz .npy .csv")],
+    source: Source,
     out: Annotated[Path, typer.Option(help="File to write: .bvh .glb .npz .npy .csv .png .gif .mp4")],
     feet: Annotated[bool, typer.Option("--feet/--no-feet", help="Hold feet in place while they stand.")] = True,
     floor: Annotated[bool, typer.Option("--floor/--no-floor", help="Put the floor at height 0, feet on it.")] = True,
     jitter: Annotated[float, typer.Option(help="Window of the jitter filter in seconds; 0 leaves it out.")] = 0.25,
     blend: Annotated[float, typer.Option(help="Seconds over which a foot's correction comes and goes.")] = 0.2,
-    unit: Annotated[str | None, typer.Option(help="What a BVH unit is: m, cm, mm, inch or metres.")] = None,
-    true_fps: Annotated[float | None, typer.Option(help="The source's frame rate, where its file is wrong.")] = None,
+    unit: Unit = None,
+    true_fps: TrueFps = None,
+    up: Up = None,
+    asf: Asf = None,
     json_: Annotated[bool, typer.Option("--json", help="Print machine-readable results.")] = False,
 ) -> None:
     """Lock sliding feet, set the floor and filter jitter; prints what changed."""
@@ -38,7 +41,7 @@ def clean(
 
     check_outs([out], source=source)
     options = CleanOptions(feet, floor, jitter, blend)
-    cleaned = clean_motion(read(source, unit, true_fps), options)
+    cleaned = clean_motion(Reading(unit, true_fps, up, asf).load(source), options)
     cleaned.motion.save(out)
     before, after = map(asdict, before_and_after(cleaned))
     if json_:

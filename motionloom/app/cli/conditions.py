@@ -9,8 +9,11 @@ import typer
 Music = Annotated[Path | None, typer.Option(help="Sound file to dance to: .wav .flac .ogg .mp3")]
 Speech = Annotated[Path | None, typer.Option(help="Sound file of what is said.")]
 From = Annotated[float, typer.Option("--from", help="Where in the sound file to begin, in seconds.")]
-KeypointFile = Annotated[Path | None, typer.Option(help="JSON of 2D keypoints: COCO-17, BODY-25 or MediaPipe-33.")]
+KeypointFile = Annotated[Path | None, typer.Option(help="2D keypoints, a JSON or a folder: COCO, OpenPose, MediaPipe.")]
 KeypointFps = Annotated[float | None, typer.Option(help="Frame rate of the keypoints, where the file does not say.")]
+ImageSize = Annotated[
+    str | None, typer.Option(help="Width and height of the video in pixels, where the file does not say: 1920x1080.")
+]
 Engine = Annotated[
     str | None,
     typer.Option(help="Engine: mmm, lmm or a folder; left out, mmm, and lmm to follow sound or video."),
@@ -28,6 +31,7 @@ class Followed:
     keypoints: Path | None = None
     keypoint_fps: float | None = None
     video: Path | None = None
+    image_size: str | None = None
 
     def engine(self, name: str | None) -> str:
         """The engine that was named, or the bundled one that follows what was given."""
@@ -54,14 +58,29 @@ class Followed:
             for name, path in (("music", self.music), ("speech", self.speech)):
                 if path is not None:
                     found[name] = load_audio(path, start=self.begin, seconds=wanted)
+                    for note in found[name].notes:
+                        typer.echo(f"note: {path.name}: {note}", err=True)
         if self.keypoints and self.video:
             raise RequestError("keypoints and a video were named; a motion follows one of them: leave one out")
         if self.keypoints:
             from motionloom.conditions.keypoints import load_keypoints
 
-            found["keypoints"] = load_keypoints(self.keypoints, fps=self.keypoint_fps)
+            keypoints = load_keypoints(self.keypoints, self.keypoint_fps, _size(self.image_size))
+            for note in keypoints.notes:
+                typer.echo(f"note: {self.keypoints.name}: {note}", err=True)
+            found["keypoints"] = keypoints
         if self.video:
             from motionloom.conditions.video import from_video
 
             found["keypoints"] = from_video(self.video)
         return found
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """Width and height from "1920x1080"."""
+    if text is None:
+        return None
+    words = text.lower().replace(",", "x").split("x")
+    if len(words) != 2 or not all(word.strip().isdecimal() for word in words):
+        raise typer.BadParameter(f"{text!r} is no size; write 1920x1080", param_hint="--image-size")
+    return int(words[0]), int(words[1])

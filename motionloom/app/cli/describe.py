@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from motionloom.app.cli.files import read
 from motionloom.app.cli.progress import bar
+from motionloom.app.cli.reading import Asf, Reading, Source, TrueFps, Unit, Up
 
 if TYPE_CHECKING:
     from motionloom.engines.base import Engine as AnyEngine
     from motionloom.engines.m3gpt.engine import M3GPT
 
-Source = Annotated[Path, typer.Argument(help="Motion file: .bvh .amc .npz .npy .csv")]
 Seed = Annotated[int, typer.Option(help="Same seed, same answer.")]
 Engine = Annotated[str, typer.Option(help="Engine that has words: a bundled one or a directory.")]
-Unit = Annotated[str | None, typer.Option(help="What a BVH unit is: m, cm, mm, inch or metres.")]
-TrueFps = Annotated[float | None, typer.Option(help="The source's frame rate, where its file is wrong.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
 
 
@@ -29,10 +26,12 @@ def describe(
     engine: Engine = "m3gpt",
     unit: Unit = None,
     true_fps: TrueFps = None,
+    up: Up = None,
+    asf: Asf = None,
     json_: Json = False,
 ) -> None:
     """Say in words what happens in a motion, with how sure the model is."""
-    motion = read(source, unit, true_fps)
+    motion = Reading(unit, true_fps, up, asf).body(source)
     with bar("describe", "token") as progress:
         captions = load(engine).describe(motion, count, seed=seed, progress=progress)
     if json_:
@@ -50,6 +49,8 @@ def compose(
     engine: Engine = "m3gpt",
     unit: Unit = None,
     true_fps: TrueFps = None,
+    up: Up = None,
+    asf: Asf = None,
     json_: Json = False,
 ) -> None:
     """Write music for a motion, exactly as long."""
@@ -57,7 +58,7 @@ def compose(
         raise typer.BadParameter(f"{out}: sound is written as .wav, .flac, .ogg or .mp3", param_hint="--out")
     if not out.parent.is_dir():
         raise typer.BadParameter(f"{out}: there is no folder {out.parent}", param_hint="--out")
-    motion = read(source, unit, true_fps)
+    motion = Reading(unit, true_fps, up, asf).body(source)
     with bar("compose", "token") as progress:
         sound = load(engine).compose(motion, seed=seed, candidates=candidates, progress=progress)
     from motionloom.conditions.audio import save_audio
@@ -76,10 +77,12 @@ def ask(
     engine: Engine = "m3gpt",
     unit: Unit = None,
     true_fps: TrueFps = None,
+    up: Up = None,
+    asf: Asf = None,
     json_: Json = False,
 ) -> None:
     """Answer a question about a motion: what is done, what comes next, which music would fit."""
-    motion = read(source, unit, true_fps)
+    motion = Reading(unit, true_fps, up, asf).body(source)
     with bar("ask", "token") as progress:
         answer = load(engine).ask(motion, question, seed=seed, progress=progress)
     if json_:

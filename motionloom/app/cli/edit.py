@@ -8,12 +8,22 @@ from typing import Annotated, Any
 
 import typer
 
-from motionloom.app.cli.conditions import Engine, Followed, From, KeypointFile, KeypointFps, Music, Speech, Video
-from motionloom.app.cli.files import check_outs, read, write
+from motionloom.app.cli.conditions import (
+    Engine,
+    Followed,
+    From,
+    ImageSize,
+    KeypointFile,
+    KeypointFps,
+    Music,
+    Speech,
+    Video,
+)
+from motionloom.app.cli.files import check_outs, write
 from motionloom.app.cli.options import Option, parse_options
 from motionloom.app.cli.progress import bar
+from motionloom.app.cli.reading import Asf, Reading, Source, TrueFps, Unit, Up
 
-Source = Annotated[Path, typer.Argument(help="Motion file: .bvh .amc .npz .npy .csv")]
 Text = Annotated[str, typer.Option(help="What the person does; left out, whatever fits.")]
 Out = Annotated[
     list[Path] | None,
@@ -25,9 +35,9 @@ Steps = Annotated[int | None, typer.Option(help="Passes through the network.")]
 Guidance = Annotated[float | None, typer.Option(help="How strongly the text is followed; 1 is plain.")]
 BestOf = Annotated[int, typer.Option(help="Make so many for each and keep the one that fits the text best.")]
 Fps = Annotated[float | None, typer.Option(help="Frame rate of the result; the motion's own when left out.")]
-Retarget = Annotated[bool, typer.Option("--retarget", help="Move the motion onto the canonical body first.")]
-Unit = Annotated[str | None, typer.Option(help="What a BVH unit is: m, cm, mm, inch or metres.")]
-TrueFps = Annotated[float | None, typer.Option(help="The source's frame rate, where its file is wrong.")]
+Retarget = Annotated[
+    bool, typer.Option("--retarget", help="Move it onto the canonical body; done by itself where needed.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
 
 
@@ -53,10 +63,13 @@ def complete(
     from_: From = 0.0,
     keypoints: KeypointFile = None,
     keypoints_fps: KeypointFps = None,
+    image_size: ImageSize = None,
     video: Video = None,
     retarget: Retarget = False,
     unit: Unit = None,
     true_fps: TrueFps = None,
+    up: Up = None,
+    asf: Asf = None,
     option: Option = None,
     json_: Json = False,
 ) -> None:
@@ -67,8 +80,8 @@ def complete(
     choice = parse_keep(keep, keep_parts)
     made = Made(text, before, after, seed, count, fps, engine, steps, guidance, best_of, option)
     _fill(
-        SourceFile(source, retarget, unit, true_fps), choice, made,
-        Followed(music, speech, from_, keypoints, keypoints_fps, video), outs=outs, json_=json_,
+        source, Reading(unit, true_fps, up, asf), choice, made,
+        Followed(music, speech, from_, keypoints, keypoints_fps, video, image_size), outs=outs, json_=json_,
     )  # fmt: skip
 
 
@@ -89,10 +102,13 @@ def predict(
     from_: From = 0.0,
     keypoints: KeypointFile = None,
     keypoints_fps: KeypointFps = None,
+    image_size: ImageSize = None,
     video: Video = None,
     retarget: Retarget = False,
     unit: Unit = None,
     true_fps: TrueFps = None,
+    up: Up = None,
+    asf: Asf = None,
     option: Option = None,
     json_: Json = False,
 ) -> None:
@@ -105,8 +121,8 @@ def predict(
         raise RequestError(f"{seconds} s to predict; give a positive number of seconds")
     made = Made(text, 0.0, seconds, seed, count, fps, engine, steps, guidance, best_of, option)
     _fill(
-        SourceFile(source, retarget, unit, true_fps), frames(), made,
-        Followed(music, speech, from_, keypoints, keypoints_fps, video), outs=outs, json_=json_,
+        source, Reading(unit, true_fps, up, asf), frames(), made,
+        Followed(music, speech, from_, keypoints, keypoints_fps, video, image_size), outs=outs, json_=json_,
     )  # fmt: skip
 
 
@@ -141,25 +157,6 @@ def story(
 
 
 @dataclass(frozen=True)
-class SourceFile:
-    """A motion file and how it is read."""
-
-    path: Path
-    to_body: bool
-    unit: str | None
-    true_fps: float | None
-
-    def read(self) -> Any:
-        """The motion, on the canonical body where that is asked for."""
-        motion = read(self.path, self.unit, self.true_fps)
-        if not self.to_body:
-            return motion
-        from motionloom.motion.retarget import retarget
-
-        return retarget(motion)
-
-
-@dataclass(frozen=True)
 class Made:
     """What is to be made, and how."""
 
@@ -176,13 +173,15 @@ class Made:
     option: list[str] | None
 
 
-def _fill(source: SourceFile, keep: Any, made: Made, followed: Followed, *, outs: list[Path], json_: bool) -> None:
+def _fill(
+    source: Path, reading: Reading, keep: Any, made: Made, followed: Followed, *, outs: list[Path], json_: bool
+) -> None:
     started = time.perf_counter()
     from motionloom.engines.registry import load
     from motionloom.engines.request import Request, Segment
     from motionloom.engines.timeline import lay_out, seams
 
-    motion = source.read()
+    motion = reading.body(source)
     known, seconds = lay_out(motion, keep.mask(len(motion), motion.fps), made.before, made.after)
     maker = load(followed.engine(made.engine))
     request = Request(

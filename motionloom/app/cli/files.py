@@ -1,37 +1,13 @@
-"""Motion files of a command: read with the user's corrections, refused early, numbered when there are several."""
+"""Motion files that a command writes: refused early, numbered when there are several."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
     from motionloom.motion.motion import Motion
-
-
-def read(path: Path, unit: str | None = None, fps: float | None = None) -> "Motion":
-    """Read a motion file.
-
-    Args:
-        path: The file.
-        unit: What a BVH unit is: a name or metres; guessed when left out.
-        fps: The true frame rate, where the file is wrong.
-
-    Raises:
-        MotionFileError: The file cannot be read.
-    """
-    from motionloom.motion.io import load
-
-    options: dict[str, Any] = {}
-    if unit is not None:
-        try:
-            options["unit"] = float(unit)
-        except ValueError:
-            options["unit"] = unit
-    if fps is not None:
-        options["fps"] = fps
-    return load(path, **options)
 
 
 def check_outs(outs: Sequence[Path], count: int = 1, source: Path | None = None) -> None:

@@ -14,14 +14,25 @@ import typer
 
 from motionloom.app.cli.bench import bench
 from motionloom.app.cli.clean import clean
-from motionloom.app.cli.conditions import Engine, Followed, From, KeypointFile, KeypointFps, Music, Speech, Video
+from motionloom.app.cli.conditions import (
+    Engine,
+    Followed,
+    From,
+    ImageSize,
+    KeypointFile,
+    KeypointFps,
+    Music,
+    Speech,
+    Video,
+)
 from motionloom.app.cli.data import data
 from motionloom.app.cli.describe import ask, compose, describe
 from motionloom.app.cli.edit import complete, predict, story
 from motionloom.app.cli.evaluate import evaluate, evaluate_m3gpt, evaluate_tasks
-from motionloom.app.cli.files import check_outs, read, write
+from motionloom.app.cli.files import check_outs, write
 from motionloom.app.cli.options import Option, parse_options
 from motionloom.app.cli.progress import bar
+from motionloom.app.cli.reading import Asf, Reading, Source, TrueFps, Unit, Up
 from motionloom.errors import MotionloomError
 
 app = typer.Typer(
@@ -81,6 +92,7 @@ def generate(
     from_: From = 0.0,
     keypoints: KeypointFile = None,
     keypoints_fps: KeypointFps = None,
+    image_size: ImageSize = None,
     video: Video = None,
     in_time: Annotated[bool, typer.Option(help="With music: play the motion so that it rests on beats.")] = True,
     option: Option = None,
@@ -95,7 +107,7 @@ def generate(
     started = time.perf_counter()
     from motionloom.engines.registry import load
 
-    followed = Followed(music, speech, from_, keypoints, keypoints_fps, video)
+    followed = Followed(music, speech, from_, keypoints, keypoints_fps, video, image_size)
     follows = followed.read(seconds)
     maker = load(followed.engine(engine))
     with bar("generate") as progress:
@@ -147,18 +159,20 @@ def _point(text: str) -> tuple[float, float]:
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="Motion file: .bvh .amc .npz .npy .csv")],
+    source: Source,
     target: Annotated[Path, typer.Argument(help="File to write: .bvh .glb .npz .npy .csv .png .gif .mp4")],
     fps: Annotated[float | None, typer.Option(help="Resample to this frame rate.")] = None,
-    true_fps: Annotated[float | None, typer.Option(help="The source's frame rate, where its file is wrong.")] = None,
-    unit: Annotated[
-        str | None, typer.Option(help="What a BVH unit is: m, cm, mm, inch or metres; else guessed.")
-    ] = None,
+    unit: Unit = None,
+    true_fps: TrueFps = None,
+    up: Up = None,
+    asf: Asf = None,
     to_body: Annotated[bool, typer.Option("--retarget", help="Move it onto the canonical body.")] = False,
 ) -> None:
     """Turn a motion file into another format."""
+    from motionloom.motion.io.bvh_parse import END
+
     check_outs([target])
-    motion = read(source, unit, true_fps)
+    motion = Reading(unit, true_fps, up, asf).load(source)
     if to_body:
         from motionloom.motion.retarget import retarget
 
@@ -166,23 +180,27 @@ def convert(
     if fps is not None:
         motion = motion.at_fps(fps)
     motion.save(target)
-    typer.echo(f"wrote {target}: {len(motion)} frames at {motion.fps:g} fps, {len(motion.skeleton)} joints")
+    ends = sum(name.endswith(END) for name in motion.skeleton.names)
+    shown = f"{len(motion.skeleton) - ends} joints" + (f" and {ends} ends" if ends else "")
+    typer.echo(f"wrote {target}: {len(motion)} frames at {motion.fps:g} fps, {shown}")
     for note in motion.provenance.notes:
         typer.echo(f"note: {note}")
 
 
 @app.command()
 def inspect(
-    source: Annotated[Path, typer.Argument(help="Motion file.")],
-    unit: Annotated[str | None, typer.Option(help="What a BVH unit is.")] = None,
-    true_fps: Annotated[float | None, typer.Option(help="The source's frame rate, where its file is wrong.")] = None,
+    source: Source,
+    unit: Unit = None,
+    true_fps: TrueFps = None,
+    up: Up = None,
+    asf: Asf = None,
     text: Annotated[str, typer.Option(help="A sentence; says how well the motion fits it.")] = "",
     json_: Json = False,
 ) -> None:
     """Print what a motion is, its physical quality and how well it fits a text."""
     from motionloom.app.inspect import facts
 
-    motion = read(source, unit, true_fps)
+    motion = Reading(unit, true_fps, up, asf).load(source)
     found = facts(motion)
     if text:
         from motionloom.engines.text_motion import Scorer
@@ -200,19 +218,22 @@ def inspect(
 
 @app.command()
 def render(
-    source: Annotated[Path, typer.Argument(help="Motion file.")],
+    source: Source,
     out: Annotated[Path, typer.Option(help="Picture or video: .png .gif .mp4")],
     title: Annotated[str | None, typer.Option(help="Headline of the sheet.")] = None,
     poses: Annotated[int, typer.Option(help="Moments on the sheet.")] = 9,
     size: Annotated[int, typer.Option(help="Side of the video in pixels.")] = 400,
-    unit: Annotated[str | None, typer.Option(help="What a BVH unit is.")] = None,
+    unit: Unit = None,
+    true_fps: TrueFps = None,
+    up: Up = None,
+    asf: Asf = None,
 ) -> None:
     """Draw a contact sheet or a video."""
     from motionloom.app import render as drawing
 
     if out.suffix.lower() not in (".png", ".gif", ".mp4"):
         raise typer.BadParameter(f"{out}: pictures are .png, .gif or .mp4", param_hint="--out")
-    motion = read(source, unit)
+    motion = Reading(unit, true_fps, up, asf).load(source)
     if out.suffix.lower() == ".png":
         drawing.write_sheet(motion, out, title, poses)
     else:

@@ -18,6 +18,7 @@ from motionloom.motion import rotations as rot
 from motionloom.motion.blend import resample_smoothly
 from motionloom.motion.edit import turn
 from motionloom.motion.kinematics import facing, yaw
+from motionloom.motion.loops import Turn, loop_note
 from motionloom.motion.motion import Motion, take
 from motionloom.progress import SILENT, Progress
 
@@ -127,7 +128,5 @@ def decode_loop(tokens: Tokens, ids: Int[Tensor, "N *parts"]) -> Loop:
     ground = one.root[0] * torch.tensor([1.0, 0.0, 1.0])
     one = one.with_(root=one.root - ground)
     angle = (angle + torch.pi) % (2 * torch.pi) - torch.pi
-    note = (
-        f"a loop: with each turn the root moves by x {shift[0]:.4f} m, z {shift[2]:.4f} m and turns by {angle:.4f} rad"
-    )
+    note = loop_note(Turn(float(shift[0]), float(shift[2]), angle))
     return Loop(one.with_(provenance=one.provenance.noting(note)), angle, shift)

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from motionloom.errors import MotionFileError
+from motionloom.motion.budget import MOTION
 from motionloom.motion.files import read_bytes
 from motionloom.motion.formats import READERS, WRITERS, can_write, check_options, find_suffix, resolve, write
 from motionloom.motion.motion import Motion
+from motionloom.motion.plausible import with_doubts
 
 __all__ = ["READERS", "WRITERS", "can_write", "load", "save"]
 
@@ -19,6 +21,9 @@ def load(path: str | os.PathLike[str], **options: Any) -> Motion:
         path: The file: .bvh, .amc (with its .asf), .npz (ours, AMASS, SMPL), .npy (HumanML3D), .csv (joints).
         **options: The reader's own options, such as ``unit`` and ``fps`` for BVH.
 
+    Returns:
+        The motion; what speaks against its being a person's stands in its provenance's notes as a warning.
+
     Raises:
         MotionFileError: The suffix or an option is unknown, or the file cannot be read; the message names
             the file and, in text formats, the line.
@@ -26,7 +31,7 @@ def load(path: str | os.PathLike[str], **options: Any) -> Motion:
     path = Path(path)
     suffix = find_suffix(path, READERS)
     if path.suffix.lower() == ".asf":
-        raise MotionFileError(f"{path}: an .asf holds only a skeleton; give the .amc beside it")
+        raise MotionFileError(f"{path}: an .asf holds only a skeleton; give the .amc, and this file with --asf")
     if suffix is None:
         known = ", ".join(sorted(READERS))
         raise MotionFileError(f"{path}: motions of this kind are not read; known are {known}")
@@ -34,7 +39,9 @@ def load(path: str | os.PathLike[str], **options: Any) -> Motion:
         read_bytes(path)
     reader = resolve(READERS[suffix])
     check_options(path, reader, options)
-    return reader(path, **options)
+    motion = reader(path, **options)
+    MOTION.check(path, seconds=motion.seconds)
+    return with_doubts(motion)
 
 
 def save(motion: Motion, path: str | os.PathLike[str], **options: Any) -> None:

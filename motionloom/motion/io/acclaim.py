@@ -7,7 +7,8 @@ Format: Lander, "Working with motion capture file formats" (Game Developer, Janu
 """
 
 import math
-from dataclasses import dataclass, field
+from array import array
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ import torch
 from motionloom.errors import MotionError, MotionFileError, SkeletonError
 from motionloom.motion import rotations as rot
 from motionloom.motion.files import MAX_FRAMES, MAX_NUMBER, read_text
-from motionloom.motion.io.bvh import UNITS
 from motionloom.motion.io.bvh_parse import END
+from motionloom.motion.io.units import metres
+from motionloom.motion.io.up_axis import stand_up
 from motionloom.motion.motion import Motion, Provenance
 from motionloom.motion.skeleton import MAX_JOINTS, Skeleton
 
@@ -40,6 +42,7 @@ class AsfBone:
         direction: Rest direction in world axes.
         length: Its length.
         children: Names of its children.
+        taken: Whether it has a parent.
     """
 
     name: str = ""
@@ -50,6 +53,7 @@ class AsfBone:
     direction: tuple[float, ...] = (0.0, 0.0, 0.0)
     length: float = 0.0
     children: list[str] = field(default_factory=list)
+    taken: bool = False
 
 
 @dataclass
@@ -65,8 +69,9 @@ class Asf:
 def read_acclaim(
     path: str | Path,
     asf: str | Path | None = None,
-    fps: float = FPS,
+    fps: float | None = None,
     unit: str | float | None = None,
+    up: str | None = None,
 ) -> Motion:
     """Read an AMC file with its ASF.
 
@@ -74,28 +79,32 @@ def read_acclaim(
         path: The ``.amc``.
         asf: The ``.asf``; without it the one of the same name beside the AMC, or of the name before the
             last ``_`` (CMU: ``39_01.amc`` and ``39.asf``), or the only one there.
-        fps: Frame rate, which AMC files do not hold.
+        fps: Frame rate, which AMC files do not hold; CMU's 120 when left out.
         unit: What one unit of the files is ("cm", "m", ... or metres); without it inches over the ASF's
             ``length``, as CMU means it.
+        up: The files' up axis, "y" or "z"; seen in the rest pose or the motion if not given.
 
     Raises:
         MotionFileError: A file is missing, cut off or breaks a rule of the format (with its line).
     """
     path = Path(path)
-    if isinstance(unit, str) and unit not in UNITS:
-        raise MotionFileError(f"{path}: unit {unit!r} is unknown; use one of {', '.join(UNITS)} or metres")
-    if isinstance(unit, int | float) and not 0 < unit < math.inf:
-        raise MotionFileError(f"{path}: unit {unit} is no positive number of metres")
+    if up not in (None, "y", "z"):
+        raise MotionFileError(f"{path}: up axis {up!r} is unknown; use 'y' or 'z'")
+    scale = metres(path, unit)
     skeleton_path = Path(asf) if asf is not None else _find_asf(path)
     body = parse_asf(skeleton_path)
     if unit is not None:
-        body.unit = UNITS[unit] if isinstance(unit, str) else float(unit)
+        body.unit = scale
     order = _depth_first(skeleton_path, body)
     values, radians = _parse_amc(path, {name: len(body.bones[name].dof) for name in order}, body.angle)
     try:
-        return _to_motion(path, body, order, values, radians, fps)
+        motion = stand_up(_to_motion(path, body, order, values, radians, FPS if fps is None else fps), up)
     except (MotionError, SkeletonError) as error:
         raise MotionFileError(f"{path}: {error}") from None
+    if fps is not None:
+        return motion
+    note = f"fps {FPS:g} taken, CMU's: the file does not say; --true-fps if it is another"
+    return motion.with_(provenance=replace(motion.provenance, notes=(note, *motion.provenance.notes)))
 
 
 def _find_asf(path: Path) -> Path:
@@ -108,7 +117,11 @@ def _find_asf(path: Path) -> Path:
     except OSError:
         beside = []
     if len(beside) != 1:
-        raise MotionFileError(f"{path}: {len(beside)} .asf files lie beside it and none has its name; give asf=")
+        found = ", ".join(other.name[:40] for other in beside[:4]) or "none"
+        raise MotionFileError(
+            f"{path}: its skeleton is missing: {len(beside)} .asf files lie beside it ({found}) and none has its name;"
+            " name it with --asf"
+        )
     return beside[0]
 
 
@@ -227,6 +240,8 @@ def _bone_line(body: Asf, bone: AsfBone | None, words: list[str]) -> AsfBone | N
         pair = " ".join(words).removeprefix("limits").replace("(", " ").replace(")", " ").replace(",", " ").split()
         if pair and all(word.lstrip("-+") != "inf" for word in pair):
             low, high = _numbers(pair, 2, "limits")
+            if len(bone.limits) >= 6:
+                raise ValueError(f"bone {bone.name[:40]!r} has more than six limits, one for each way to move")
             bone.limits.append((low, high))
     return bone
 
@@ -234,13 +249,12 @@ def _bone_line(body: Asf, bone: AsfBone | None, words: list[str]) -> AsfBone | N
 def _hierarchy_line(body: Asf, words: list[str]) -> None:
     if words[0] not in body.bones:
         raise ValueError(f"there is no bone {words[0][:40]!r}")
-    taken = {child for each in body.bones.values() for child in each.children}
     for child in words[1:]:
         if child not in body.bones or child == "root":
             raise ValueError(f"there is no bone {child[:40]!r} that could hang on {words[0]!r}")
-        if child in taken:
+        if body.bones[child].taken:
             raise ValueError(f"bone {child!r} has two parents")
-        taken.add(child)
+        body.bones[child].taken = True
         body.bones[words[0]].children.append(child)
 
 
@@ -259,7 +273,8 @@ def _depth_first(path: Path, body: Asf) -> list[str]:
 
 def _parse_amc(path: Path, widths: dict[str, int], angle: float) -> tuple[dict[str, np.ndarray], float]:
     """Values ``(T, width)`` of each bone that moves, and radians a unit of angle."""
-    tracks: dict[str, list[list[float]]] = {name: [] for name, width in widths.items() if width}
+    # Plain arrays: lists of numbers would take five times as much.
+    tracks = {name: array("d") for name, width in widths.items() if width}
     frame, number = 0, 0
     first: int | None = None
 
@@ -267,7 +282,7 @@ def _parse_amc(path: Path, widths: dict[str, int], angle: float) -> tuple[dict[s
         return MotionFileError(f"{path}:{number}: {what}")
 
     def check_whole() -> None:
-        missing = next((name for name, rows in tracks.items() if len(rows) < frame), None)
+        missing = next((name for name, row in tracks.items() if len(row) < frame * widths[name]), None)
         if missing is not None:
             raise fail(f"frame {frame} has no values for {missing!r}; the file is cut off or is for another .asf")
 
@@ -286,17 +301,17 @@ def _parse_amc(path: Path, widths: dict[str, int], angle: float) -> tuple[dict[s
             frame += 1
         elif words[0] not in tracks:
             raise fail(f"{words[0][:40]!r} is no moving bone of the .asf; is it the right one?")
-        elif len(tracks[words[0]]) != frame - 1:
+        elif len(tracks[words[0]]) != (frame - 1) * widths[words[0]]:
             raise fail(f"{words[0]!r} comes twice in a frame, or before the first frame number")
         else:
             try:
-                tracks[words[0]].append(list(_numbers(words[1:], widths[words[0]], words[0])))
+                tracks[words[0]].extend(_numbers(words[1:], widths[words[0]], words[0]))
             except ValueError as error:
                 raise fail(str(error)) from None
     if frame == 0:
         raise fail("there is no frame; this is no AMC file, or it is cut off")
     check_whole()
-    return {name: np.array(rows) for name, rows in tracks.items()}, angle
+    return {name: np.frombuffer(row).reshape(frame, widths[name]) for name, row in tracks.items()}, angle
 
 
 def _to_motion(
@@ -322,7 +337,7 @@ def _to_motion(
         if dof.startswith("t"):
             root[:, "xyz".index(dof[1])] += values["root"][:, column]
     skeleton = Skeleton(tuple(names), tuple(parents), (torch.tensor(offsets).double() * body.unit).float())
-    notes = (f"fps {fps:g} taken: the file does not say", f"one unit taken as {body.unit:.6f} m")
+    notes = (f"one unit taken as {body.unit:.6f} m",)
     return Motion(
         skeleton,
         rot.normalize(torch.stack(turns, dim=1)).float(),

@@ -1,6 +1,7 @@
 """Plain arrays: our ``.npz`` (a whole motion), HumanML3D ``.npy`` (joints, features), joints as ``.csv``."""
 
 import json
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,10 +9,13 @@ import numpy as np
 import torch
 
 from motionloom.errors import LayoutError, MotionError, MotionFileError, SkeletonError
+from motionloom.motion.budget import MOTION
 from motionloom.motion.files import (
     MAX_FRAMES,
     MAX_NUMBER,
+    check_finite,
     check_numbers,
+    check_shape,
     one_number,
     one_text,
     parse_npy,
@@ -19,6 +23,7 @@ from motionloom.motion.files import (
     read_bytes,
     read_text,
 )
+from motionloom.motion.io.units import metres
 from motionloom.motion.motion import Motion, Provenance
 from motionloom.motion.skeleton import CANONICAL, PARTS, Skeleton
 
@@ -26,6 +31,7 @@ FORMAT = 1
 """Version of our npz; readers refuse a newer one."""
 LAYOUTS = {263: "humanml3d", 251: "kit"}
 """Feature layouts an ``.npy`` may hold, by width."""
+_MAX_COLUMNS = 4096
 _FORMAT_KEY = "motionloom_format"
 _NEEDED = {_FORMAT_KEY, "names", "parents", "offsets", "rotations", "root", "fps", "provenance"}
 _FIELDS = _NEEDED | {"valid", "contacts"}
@@ -125,9 +131,11 @@ def _from_fields(path: Path, arrays: dict[str, np.ndarray], fps: float | None) -
 
 
 def _tensor(array: np.ndarray, shape: tuple[int | None, ...], where: str) -> torch.Tensor:
-    check_numbers(array, shape, where)
+    check_shape(array, shape, where)
+    check_finite(array, where)
     kind = np.float64 if array.dtype == np.float64 else np.float32
-    return torch.from_numpy(np.array(array, dtype=kind, order="C"))
+    # Arrays out of archives are ours alone; those over the bytes of a file must not be written to.
+    return torch.from_numpy(np.require(array, kind, ["C", "W"]))
 
 
 def _provenance(path: Path, text: str) -> Provenance:
@@ -154,23 +162,35 @@ def write_npy(motion: Motion, path: str | Path) -> None:
         np.save(file, motion.positions.detach().cpu().numpy().astype(np.float32), allow_pickle=False)
 
 
-def read_npy(path: str | Path, fps: float | None = None, rotation: str = "published") -> Motion:
+def read_npy(
+    path: str | Path,
+    fps: float | None = None,
+    rotation: str = "published",
+    unit: str | float | None = None,
+    up: str | None = None,
+) -> Motion:
     """Read HumanML3D or KIT arrays: joints ``(T, 22, 3)`` or features ``(T, 263)`` or ``(T, 251)``.
 
     Args:
         path: The file.
         fps: Frame rate; without it 20 (12.5 for 251 features), as published.
         rotation: Form of 263 features: "published" as the dataset's own, or "parent" as our models make them.
+        unit: What one unit of joints is: "m", "cm", ... or metres; metres when left out.
+        up: Up axis of joints, "y" or "z"; Y when left out.
 
     Raises:
-        MotionFileError: The array is damaged, of another shape, holds Python objects, NaN or infinity.
+        MotionFileError: The array is damaged, of another shape, holds Python objects, NaN or infinity, or features
+            that were not denormalised.
     """
     path = Path(path)
     array = parse_npy(read_bytes(path), str(path))
     if array.ndim == 2 and array.shape[1] in LAYOUTS:
+        if unit is not None or up is not None:
+            raise MotionFileError(f"{path}: features are in metres, Y up; leave --unit and --up out")
         from motionloom.motion.features.humanml3d import decode_features
 
         features = _tensor(array, (None, array.shape[1]), str(path)).float()
+        _check_features(path, features)
         try:
             motion = decode_features(features, LAYOUTS[array.shape[1]], fps, rotation)
         except (LayoutError, MotionError) as error:
@@ -180,7 +200,33 @@ def read_npy(path: str | Path, fps: float | None = None, rotation: str = "publis
         raise MotionFileError(
             f"{path}: shape {array.shape} is unknown; joints (T, 22, 3) or features (T, 263 or 251) are read"
         )
-    return _fit(path, check_numbers(array, (None, 22, 3), str(path)), fps if fps is not None else 20.0)
+    points = check_numbers(array, (None, 22, 3), str(path)) * metres(path, unit)
+    return _fit(path, _upright(path, points, up), fps if fps is not None else 20.0)
+
+
+def _upright(path: Path, points: np.ndarray, up: str | None) -> np.ndarray:
+    """Points with Y up, ``(T, J, 3)``, from points with Y or Z up."""
+    if up not in (None, "y", "z"):
+        raise MotionFileError(f"{path}: up axis {up!r} is unknown; use 'y' or 'z'")
+    return points[..., [0, 2, 1]] * (1.0, 1.0, -1.0) if up == "z" else points
+
+
+def _check_features(path: Path, features: torch.Tensor) -> None:
+    """Refuse features whose rotations are none: 6D columns of published arrays have length 1 (HumanML3D, section 3).
+
+    Features that were normalised by a mean and a spread have columns around 0 there, of any length.
+    """
+    start = 4 + 3 * (21 if features.shape[1] == 263 else 20)
+    count = 21 if features.shape[1] == 263 else 20
+    six = features[:, start : start + 6 * count].unflatten(1, (count, 2, 3))
+    lengths = six.norm(dim=-1)
+    off = float((lengths - 1.0).abs().median())
+    # Features that a model made are never exact; normalised ones are off by about 1.
+    if off > 0.4:
+        raise MotionFileError(
+            f"{path}: the rotations in it have lengths {float(lengths.min()):.2f} to {float(lengths.max()):.2f} where 1"
+            " is needed: the features are normalised; multiply them by Std.npy and add Mean.npy first"
+        )
 
 
 def _fit(path: Path, positions: np.ndarray, fps: float) -> Motion:
@@ -214,22 +260,28 @@ def write_csv(motion: Motion, path: str | Path) -> None:
     Path(path).write_text("\n".join([header, *lines]) + "\n", encoding="utf-8", newline="\n")
 
 
-def read_csv(path: str | Path, fps: float | None = None) -> Motion:
+def read_csv(
+    path: str | Path, fps: float | None = None, unit: str | float | None = None, up: str | None = None
+) -> Motion:
     """Read a table of joint positions [m] with the canonical 22 joints, columns in any order.
 
     Args:
         path: The file, as ``write_csv`` writes it; ``time`` [s] may be left out if ``fps`` is given.
         fps: Frame rate; without it the rate of the ``time`` column, which must be even.
+        unit: What one unit is: "m", "cm", ... or metres; metres when left out.
+        up: Up axis, "y" or "z"; Y when left out.
 
     Raises:
         MotionFileError: A column is missing, a cell is no finite number, a row is short, or times are uneven.
     """
     path = Path(path)
     lines = read_text(path).rstrip("\n").split("\n")
+    if lines[0].count(",") >= _MAX_COLUMNS:
+        raise MotionFileError(f"{path}:1: {lines[0].count(',') + 1} columns; up to {_MAX_COLUMNS} are read")
     header = [word.strip() for word in lines[0].split(",")]
-    if len(set(header)) != len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        raise MotionFileError(f"{path}:1: column {twice!r} is named twice")
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    if twice:
+        raise MotionFileError(f"{path}:1: column {twice[0][:40]!r} is named twice")
     columns = [f"{name}_{axis}" for name in CANONICAL.names for axis in "xyz"]
     missing = [name for name in columns if name not in header]
     if missing:
@@ -238,30 +290,44 @@ def read_csv(path: str | Path, fps: float | None = None) -> Motion:
         )
     if not 1 < len(lines) <= MAX_FRAMES:
         raise MotionFileError(f"{path}: {len(lines) - 1} rows of numbers; 1 to {MAX_FRAMES} are read")
+    MOTION.check(path, elements=(len(lines) - 1) * len(header))
+    values = _table(path, lines, len(header))
+    if fps is None:
+        fps = _rate(path, values[:, header.index("time")] if "time" in header else None)
+    positions = values[:, [header.index(name) for name in columns]].reshape(len(values), len(CANONICAL), 3)
+    return _fit(path, _upright(path, positions * metres(path, unit), up), fps)
+
+
+def _table(path: Path, lines: list[str], columns: int) -> np.ndarray:
+    """The numbers of all rows but the first."""
+    try:
+        values = np.loadtxt(lines[1:], delimiter=",", ndmin=2, comments=None)
+        if values.shape == (len(lines) - 1, columns) and (np.abs(values) <= MAX_NUMBER).all():
+            return values
+    except ValueError:
+        pass
+    # Something is wrong, or an empty line was skipped: row by row, to say where.
     rows = []
     for number, line in enumerate(lines[1:], start=2):
         cells = line.split(",")
-        if len(cells) != len(header):
-            raise MotionFileError(f"{path}:{number}: {len(cells)} cells where the header has {len(header)}")
+        if len(cells) != columns:
+            raise MotionFileError(f"{path}:{number}: {len(cells)} cells where the header has {columns}")
         try:
-            rows.append([float(cell) for cell in cells])
+            row = [float(cell) for cell in cells]
         except ValueError:
             raise MotionFileError(f"{path}:{number}: a cell is no number") from None
-    values = np.array(rows)
-    bad = ~(np.abs(values) <= MAX_NUMBER)
-    if bad.any():
-        row = int(np.argwhere(bad)[0, 0]) + 2
-        raise MotionFileError(f"{path}:{row}: NaN, infinity or a number beyond {MAX_NUMBER:g}")
-    if fps is None:
-        fps = _rate(path, values[:, header.index("time")] if "time" in header else None)
-    positions = values[:, [header.index(name) for name in columns]]
-    return _fit(path, positions.reshape(len(values), len(CANONICAL), 3), fps)
+        if not all(abs(value) <= MAX_NUMBER for value in row):
+            raise MotionFileError(f"{path}:{number}: NaN, infinity or a number beyond {MAX_NUMBER:g}")
+        rows.append(row)
+    return np.array(rows)
 
 
 def _rate(path: Path, times: np.ndarray | None) -> float:
     """Frames a second of evenly spaced times [s]."""
     if times is None or len(times) < 2:
-        raise MotionFileError(f"{path}: the frame rate is unknown (no 'time' column, or one row); give fps")
+        raise MotionFileError(
+            f"{path}: the frame rate is unknown (no 'time' column, or one row); name it with --true-fps"
+        )
     steps = np.diff(times)
     mean = float(times[-1] - times[0]) / len(steps)
     if not 1e-6 < mean < 1e6 or np.abs(steps - mean).max() > 0.02 * mean + 2e-6:

@@ -6,6 +6,7 @@ every guess is noted in the motion's provenance.
 """
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,20 @@ import torch
 
 from motionloom.errors import MotionError, MotionFileError, SkeletonError
 from motionloom.motion import rotations as rot
+from motionloom.motion.io.bvh_fold import below, find_carriers, fold
 from motionloom.motion.io.bvh_parse import END, BvhClip, parse_bvh
+from motionloom.motion.io.units import UNITS, metres
+from motionloom.motion.io.up_axis import stand_up
 from motionloom.motion.motion import Motion, Provenance
-from motionloom.motion.skeleton import Skeleton
+from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS, Skeleton
 
 __all__ = ["END", "UNITS", "BvhClip", "parse_bvh", "read_bvh"]
 
-UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254}
-_GUESSES = {"m": 1.0, "inch": 0.0254, "CMU (0.056444 m)": 0.056444, "cm": 0.01, "mm": 0.001}
+_GUESSES = {"m": 1.0, "dm": 0.1, "inch": 0.0254, "CMU (0.056444 m)": 0.056444, "cm": 0.01, "mm": 0.001}
 _REACH = 1.1
 """Longest chain of bones of a grown body [m]; 1.0 to 1.5 over the files this was checked on."""
+_STILL = 5e-5
+"""How far a joint's own position channels may wander, as a share of the skeleton's size, and count as still."""
 _STRETCH = 0.05
 """How far a joint's own position channels may wander, as a share of the skeleton's size, before we refuse."""
 
@@ -32,17 +37,18 @@ def read_bvh(
     unit: str | float | None = None,
     fps: float | None = None,
     up: str | None = None,
-    ends: bool = True,
+    ends: bool | None = None,
 ) -> Motion:
     """Read a BVH file.
 
     Args:
         path: The file.
-        unit: What one unit of the file is: "cm", "m", "mm", "inch" or a number of metres; guessed from the
+        unit: What one unit of the file is: "cm", "m", "dm", "mm", "inch" or a number of metres; guessed from the
             size of the skeleton if not given.
         fps: True frame rate, where the file's own ``Frame Time`` is known to be wrong.
         up: The file's up axis, "y" or "z"; guessed from how the body stands if not given.
-        ends: Whether end sites become joints.
+        ends: Whether end sites become joints. Left out: they do, as some rigs have no other toes, but not in files
+            of the canonical body, which come back with the joints they were written with.
 
     Raises:
         MotionFileError: The file is not BVH, is truncated, holds NaN or infinity, names a joint twice, has
@@ -51,78 +57,85 @@ def read_bvh(
     path = Path(path)
     if up not in (None, "y", "z"):
         raise MotionFileError(f"{path}: up axis {up!r} is unknown; use 'y' or 'z'")
-    if isinstance(unit, str) and unit not in UNITS:
-        raise MotionFileError(f"{path}: unit {unit!r} is unknown; use one of {', '.join(UNITS)} or a number of metres")
-    if isinstance(unit, int | float) and not 0 < unit < math.inf:
-        raise MotionFileError(f"{path}: unit {unit} is no positive number of metres")
-    clip = parse_bvh(path)
+    metres(path, unit)
+    clip = parse_bvh(path, fps)
     try:
         motion = _to_motion(path, clip, clip.fps if fps is None else fps, unit, ends)
-        return _stand_up(motion, up)
+        return stand_up(motion, up)
     except (MotionError, SkeletonError) as error:
         raise MotionFileError(f"{path}: {error}") from None
 
 
-def _to_motion(path: Path, clip: BvhClip, fps: float, unit: str | float | None, ends: bool) -> Motion:
-    offsets = clip.offsets.copy()
-    scale, note = _scale(path, clip, unit)
-    notes = [note] if note else []
+def _to_motion(path: Path, clip: BvhClip, fps: float, unit: str | float | None, ends: bool | None) -> Motion:
+    offsets, tracks = _places(clip)
+    size = _size(clip, offsets)
+    wander = {joint: float(np.ptp(track, axis=0).max()) for joint, track in tracks.items()}
+    moving = {joint for joint in tracks if joint and wander[joint] > _STILL * size}
+    carriers = find_carriers(clip, moving)
+    scale, note = _scale(path, clip, offsets, carriers.path, unit)
+    notes = [*clip.notes, *([note] if note else [])]
     quaternions = torch.from_numpy(_rotations(clip))
-    moving = _moving(clip, offsets, scale)
-    # A root that only carries the body (Bandai-Namco's joint_Root, Unity's armature) is folded into its one
-    # child when that child is what travels: the child then holds both transforms and nothing else changes.
-    root_track = moving.pop(0, np.repeat(offsets[:1], len(clip.values), axis=0))
-    root, turn = torch.from_numpy(root_track * scale).float(), quaternions[:, 0]
-    first = 0
-    while first + 1 in moving and clip.parents.count(first) == 1:
-        track = torch.from_numpy(moving.pop(first + 1) * scale).float()
-        root = root + rot.rotate(turn, track)
-        turn = rot.multiply(turn, quaternions[:, first + 1])
-        notes.append(f"root {clip.names[first]!r} folded into {clip.names[first + 1]!r}")
-        first += 1
-    for joint, track in moving.items():
-        middle = np.median(track, axis=0)
-        wander = float(np.abs(track - middle).max())
-        if wander > _STRETCH * _size(clip, offsets):
+    root, turn = fold(carriers.path, tracks, offsets, quaternions, scale)
+    first = carriers.path[-1]
+    notes += [
+        f"root {clip.names[above]!r} folded into {clip.names[joint]!r}" for above, joint in pairwise(carriers.path)
+    ]
+    if carriers.left_out:
+        named = ", ".join(repr(clip.names[joint][:40]) for joint in carriers.left_out[:4])
+        notes.append(f"{named}{', ...' if len(carriers.left_out) > 4 else ''} beside the body left out")
+    inside = below(clip, first)
+    for joint in sorted(moving.intersection(inside) - {first}):
+        middle = np.median(tracks[joint], axis=0)
+        stretch = float(np.abs(tracks[joint] - middle).max())
+        if stretch > _STRETCH * size:
             raise MotionFileError(
                 f"{path}: joint {clip.names[joint]!r} is moved by its own position channels by"
-                f" {wander * scale:.3f} m; bones of fixed length are needed: bake it into rotations first"
+                f" {stretch * scale:.3f} m; bones of fixed length are needed: bake it into rotations first"
             )
-        offsets[joint] = middle
-        notes.append(f"position channels of {clip.names[joint]!r} (up to {wander * scale:.4f} m) made constant")
-    if first:
-        turn = rot.normalize(turn)
-    quaternions = torch.cat((turn[:, None], quaternions[:, first + 1 :]), dim=1) if first else quaternions
+        notes.append(f"position channels of {clip.names[joint]!r} (up to {stretch * scale:.4f} m) made constant")
     offsets = offsets * scale
-    offsets[first] = 0.0 if first else offsets[first]
+    offsets[first] = 0.0 if first else clip.offsets[0] * scale
     bones = set(clip.parents) | {joint for joint, names in enumerate(clip.channels) if names}
-    kept = [joint for joint in range(first, len(clip.names)) if ends or joint in bones]
+    ours = _order_of_ours(clip, [joint for joint in inside if joint in bones])
+    ends = not ours if ends is None else ends
+    kept = ours if ours and not ends else [joint for joint in inside if ends or joint in bones]
     skeleton = Skeleton(
         tuple(clip.names[joint] for joint in kept),
         tuple(kept.index(clip.parents[joint]) if joint != first else -1 for joint in kept),
         torch.from_numpy(offsets[kept]).float(),
     )
-    if len(kept) != quaternions.shape[1]:
-        quaternions = quaternions[:, [joint - first for joint in kept]]
+    quaternions = torch.cat((turn[:, None], quaternions[:, kept[1:]]), dim=1)
     return Motion(skeleton, quaternions, root, fps, provenance=Provenance(path.name, notes=tuple(notes)))
 
 
-def _moving(clip: BvhClip, offsets: np.ndarray, scale: float) -> dict[int, np.ndarray]:
-    """Tracks ``(T, 3)`` of the joints that travel; a track that stands still becomes the joint's offset."""
-    places = {joint: clip.columns(joint, "position") for joint in range(len(clip.names))}
-    places = {joint: (axes, columns) for joint, (axes, columns) in places.items() if axes}
-    if not places:
-        return {}
-    order = [columns[axes.index(axis)] for axes, columns in places.values() for axis in "XYZ"]
-    tracks = clip.values[:, order].reshape(len(clip.values), len(places), 3)
-    wander = np.ptp(tracks, axis=0).max(axis=1) * scale
-    moving: dict[int, np.ndarray] = {}
-    for slot, joint in enumerate(places):
-        if joint and wander[slot] < 1e-4:
-            offsets[joint] = tracks[:, slot].mean(0)
-        else:
-            moving[joint] = tracks[:, slot]
-    return moving
+def _order_of_ours(clip: BvhClip, kept: list[int]) -> list[int]:
+    """The joints in our order, if they are those of the canonical body, with or without hands; else none.
+
+    BVH lists them depth first, whatever the order in which they were written.
+    """
+    places = {clip.names[joint]: joint for joint in kept}
+    above = {clip.names[joint]: clip.names[clip.parents[joint]] for joint in kept[1:]}
+    for tree in (CANONICAL, CANONICAL_HANDS):
+        pairs = zip(tree.names, tree.parents, strict=True)
+        wanted = {name: tree.names[parent] for name, parent in pairs if parent >= 0}
+        if places.keys() == set(tree.names) and above == wanted:
+            return [places[name] for name in tree.names]
+    return []
+
+
+def _places(clip: BvhClip) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """Offsets ``(J, 3)`` as the motion has them, and tracks ``(T, 3)`` of the joints with position channels.
+
+    Position channels replace an OFFSET, which some programs leave at zero.
+    """
+    offsets, tracks = clip.offsets.copy(), {}
+    for joint in range(len(clip.names)):
+        axes, columns = clip.columns(joint, "position")
+        if axes:
+            tracks[joint] = clip.values[:, [columns[axes.index(axis)] for axis in "XYZ"]]
+            if joint:
+                offsets[joint] = np.median(tracks[joint], axis=0)
+    return offsets, tracks
 
 
 def _rotations(clip: BvhClip) -> np.ndarray:
@@ -173,62 +186,17 @@ def _size(clip: BvhClip, offsets: np.ndarray) -> float:
     return float(np.ptp(rest, axis=0).max())
 
 
-def _scale(path: Path, clip: BvhClip, unit: str | float | None) -> tuple[float, str]:
-    """Metres a unit, and a note. Without a word from the caller: by the longest chain of bones."""
-    if isinstance(unit, str):
-        return UNITS[unit], ""
+def _scale(
+    path: Path, clip: BvhClip, offsets: np.ndarray, carriers: tuple[int, ...], unit: str | float | None
+) -> tuple[float, str]:
+    """Metres a unit, and a note. Without a word from the caller: by the longest chain of bones below the hips."""
     if unit is not None:
-        return float(unit), ""
+        return metres(path, unit), ""
     reach = [0.0] * len(clip.parents)
     for joint, parent in enumerate(clip.parents[1:], start=1):
-        reach[joint] = reach[parent] + float(np.linalg.norm(clip.offsets[joint])) * (parent > 0)
-    longest = max(reach) or float(np.linalg.norm(clip.offsets[1:], axis=1).max(initial=0.0))
+        reach[joint] = reach[parent] + float(np.linalg.norm(offsets[joint])) * (parent not in carriers)
+    longest = max(reach) or float(np.linalg.norm(offsets[1:], axis=1).max(initial=0.0))
     if longest == 0.0:
-        raise MotionFileError(f"{path}: all OFFSETs below the root are zero, so the unit cannot be guessed; give it")
+        raise MotionFileError(f"{path}: all bones below the root are of length 0; the unit cannot be guessed: --unit")
     name = min(_GUESSES, key=lambda key: abs(math.log(longest * _GUESSES[key] / _REACH)))
     return _GUESSES[name], f"unit guessed from the body's size: {name}"
-
-
-def _stand_up(motion: Motion, up: str | None) -> Motion:
-    """Turn a Z-up motion to Y-up. Without a word from the caller: if it stands along Z, not along Y."""
-    if up == "y":
-        return motion
-    skeleton = motion.skeleton
-    rest = skeleton.rest_positions.numpy()[None]
-    rest_z = _rises(rest, 2) > 2.0 * _rises(rest, 1)
-    if up is None:
-        posed = _some_positions(motion)
-        height, floor = _rises(posed, 2), float(np.median(posed[..., 2].min(-1)))
-        if not (height > 2.0 * _rises(posed, 1) and (rest_z or abs(floor) < 0.2 * height)):
-            return motion
-        motion = motion.with_(provenance=motion.provenance.noting("up axis guessed from the body's stance: z"))
-    turn = rot.about("X", torch.tensor(-torch.pi / 2))
-    rotations = motion.rotations.clone()
-    rotations[:, 0] = rot.multiply(turn, rotations[:, 0])
-    offsets = skeleton.offsets
-    if rest_z:
-        rotations = rot.multiply(rotations, rot.conjugate(turn))
-        rotations[:, 1:] = rot.multiply(turn, rotations[:, 1:])
-        offsets = rot.rotate(turn, offsets)
-    return motion.with_(
-        skeleton=Skeleton(skeleton.names, skeleton.parents, offsets),
-        rotations=rotations,
-        root=rot.rotate(turn, motion.root),
-    )
-
-
-def _some_positions(motion: Motion) -> np.ndarray:
-    """Joint positions in up to 16 frames, ``(T, J, 3)``; a tenth of the cost of full kinematics."""
-    some = np.linspace(0, len(motion) - 1, min(len(motion), 16)).round().astype(int)
-    turns = rot.to_matrix(motion.rotations[some]).numpy()
-    offsets = motion.skeleton.offsets.numpy()
-    world, positions = [turns[:, 0]], [motion.root[some].numpy()]
-    for joint, parent in enumerate(motion.skeleton.parents[1:], start=1):
-        positions.append(positions[parent] + world[parent] @ offsets[joint])
-        world.append(world[parent] @ turns[:, joint])
-    return np.stack(positions, axis=1)
-
-
-def _rises(positions: np.ndarray, axis: int) -> float:
-    """Middle height of the root above the lowest joint along an axis, over the frames ``(T, J, 3)``."""
-    return float(np.median(positions[:, 0, axis] - positions[..., axis].min(-1)))

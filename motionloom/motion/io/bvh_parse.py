@@ -6,6 +6,7 @@ Format: Meredith and Maddock, "Motion capture file formats explained" (2001), se
 import io
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import accumulate
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from motionloom.errors import MotionFileError
+from motionloom.motion.budget import MOTION
 from motionloom.motion.files import MAX_FRAMES, MAX_NUMBER, read_text
 from motionloom.motion.skeleton import MAX_DEPTH, MAX_JOINTS
 
@@ -21,7 +23,9 @@ END = "_end"
 """End sites become leaf joints named ``<parent>_end``."""
 MAX_HEADER = 1 << 22
 """Longest HIERARCHY part that is read [characters]."""
-MAX_VALUES = 200_000_000
+MAX_VALUES = 1 << 26
+_PIECE = 1 << 22
+"""Characters that are parsed at once: what parsing needs beside the values stays small."""
 _CHANNELS = {f"{axis}{kind}".lower(): f"{axis}{kind}" for axis in "XYZ" for kind in ("position", "rotation")}
 _POWERS = np.array([float(f"1e{power}") for power in range(23)])
 _RATES = (
@@ -63,6 +67,7 @@ class BvhClip:
         values: ``(T, C)`` float64, channels of all joints side by side; angles in degrees.
         frame_time: Seconds a frame, as written.
         fps: Frames a second; whole where ``frame_time`` is the rounded inverse of a whole number.
+        notes: What was taken other than the header says it.
     """
 
     names: tuple[str, ...]
@@ -72,6 +77,7 @@ class BvhClip:
     values: np.ndarray
     frame_time: float
     fps: float
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def _first(self) -> tuple[int, ...]:
@@ -102,8 +108,14 @@ class _Header:
     names: set[str] = field(default_factory=set)
 
 
-def parse_bvh(path: str | Path) -> BvhClip:
+def parse_bvh(path: str | Path, fps: float | None = None) -> BvhClip:
     """Parse a BVH file.
+
+    A row of numbers more or less than ``Frames`` announces is what several programs write; it is read with a note.
+
+    Args:
+        path: The file.
+        fps: True frame rate; the file's ``Frame Time`` may then be anything.
 
     Raises:
         MotionFileError: The file is not BVH or breaks a rule of the format; the message names file and line.
@@ -124,18 +136,27 @@ def parse_bvh(path: str | Path) -> BvhClip:
         raise MotionFileError(f"{path}:{line - 1}: Frames is {frames[:40]!r}; 1 to {MAX_FRAMES} are read")
     seconds, start, line = _field(path, text, start, line, "Frame Time")
     frame_time = _number(seconds)
-    if frame_time is None or not 1e-6 < frame_time < 1e6:
-        raise MotionFileError(f"{path}:{line - 1}: Frame Time is {seconds[:40]!r}; a positive number is needed")
+    if fps is None and (frame_time is None or not 1e-6 < frame_time < 1e6):
+        what = f"Frame Time is {seconds[:40]!r}; a positive number is needed: name the frame rate with --true-fps"
+        raise MotionFileError(f"{path}:{line - 1}: {what}")
+    rate = _rate(seconds, frame_time) if fps is None and frame_time is not None else float(fps or 1.0)
     shape = int(frames), sum(map(len, channels))
+    MOTION.check(path, seconds=shape[0] / rate if rate > 0 else 0.0)
     values = _parse_values(path, text[start:], line, shape)
+    notes = ()
+    if len(values) != shape[0]:
+        notes = (f"{len(values)} rows of numbers where {shape[0]} are announced",)
+        if len(values) > shape[0]:
+            values, notes = values[: shape[0]], (f"{notes[0]}: the last one left out",)
     return BvhClip(
         tuple(joint.name for joint in joints),
         tuple(joint.parent for joint in joints),
         np.array([joint.offset for joint in joints]),
         channels,
         values,
-        frame_time,
-        _rate(seconds, frame_time),
+        1.0 / rate if fps is not None or frame_time is None else frame_time,
+        rate,
+        notes,
     )
 
 
@@ -306,22 +327,33 @@ def _parse_values(path: Path, body: str, line: int, shape: tuple[int, int]) -> n
     if frames * channels > MAX_VALUES:
         raise MotionFileError(f"{path}: {frames} frames x {channels} channels; {MAX_VALUES} values are read")
     # Every value takes a digit and a blank: a header that promises more is not worth parsing for.
-    if frames * channels * 2 > len(body) + 1:
+    if (frames - 1) * channels * 2 > len(body) + 1:
         rows = sum(1 for row in body.split("\n") if row.strip())
         what = f"{frames} frames are announced, {rows} lines follow; the file is cut off"
         raise MotionFileError(f"{path}:{line}: {what}")
-    # The first frame is often a rest pose, written with fewer decimals than the others.
-    stop = body.find("\n", len(body) - len(body.lstrip()))
-    parts = [body] if stop < 0 else [body[:stop], body[stop:]]
     try:
-        values = np.concatenate([_parse_rows(part) for part in parts if part.strip()])
+        values = np.concatenate([_parse_rows(part) for part in _pieces(body)])
     except ValueError:
         raise _bad_row(path, body, line, shape) from None
-    if values.shape != shape:
+    if values.shape[1] != channels or not 0 <= abs(len(values) - frames) <= 1:
         raise _bad_row(path, body, line, shape)
-    if not (np.abs(values) <= MAX_NUMBER).all():
+    if not all((np.abs(part) <= MAX_NUMBER).all() for part in np.array_split(values, 1 + len(values) // 4096)):
         raise _bad_row(path, body, line, shape)
     return values
+
+
+def _pieces(body: str) -> Iterator[str]:
+    """The text in pieces of whole lines; the first frame, often a rest pose with fewer decimals, by itself."""
+    start = len(body) - len(body.lstrip())
+    stop = body.find("\n", start)
+    stop = len(body) if stop < 0 else stop
+    while start < len(body):
+        piece = body[start:stop]
+        if piece.strip():
+            yield piece
+        start = stop
+        stop = body.find("\n", start + _PIECE)
+        stop = len(body) if stop < 0 else stop
 
 
 def _parse_rows(text: str) -> np.ndarray:
