@@ -17,7 +17,8 @@ from motionloom.engines.registry import load
 from motionloom.engines.text_motion import Scorer
 from motionloom.engines.threads import using_threads
 from motionloom.errors import CheckpointError
-from motionloom.evaluation.text_to_motion import EvaluateOptions, evaluate
+from motionloom.evaluation.harness import Subject, evaluate
+from motionloom.evaluation.text import TextOptions, TextProtocol
 from motionloom.models.diffusion.schedule import Method
 
 SAMPLERS: dict[str, tuple[int, Method]] = {"50 ddim steps": (50, "ddim"), "10 dpm steps": (10, "dpm")}
@@ -58,7 +59,7 @@ def bench_lmm(
     model = load(engine)
     if not isinstance(model, LMM):
         raise CheckpointError(f"engine {engine!r} is {model.name}; a diffusion engine (lmm) is needed")
-    options = EvaluateOptions("test", 2, seed, clips=held_out, variety=False)
+    options = TextOptions("test", 2, seed, clips=held_out, variety=False)
     judged = None if store is None else (Store(store), Scorer(), options)
     starter = bench_starter(engine, seconds, clips, repeats, threads, seed)
     with using_threads(threads):
@@ -77,7 +78,7 @@ def bench_samplers(
     seconds: float,
     repeats: int = 3,
     seed: int = 0,
-    judged: tuple[Store, Scorer, EvaluateOptions] | None = None,
+    judged: tuple[Store, Scorer, TextOptions] | None = None,
     samplers: Mapping[str, tuple[int, Method]] = SAMPLERS,
 ) -> dict[str, Any]:
     """Time samplers on one sentence, taking turns, and judge them.
@@ -111,9 +112,10 @@ def bench_samplers(
         return result
     store, scorer, options = judged
     for name, (steps, method) in samplers.items():
-        asked = replace(options, rows=("real", _ROW), steps=steps, method=method)
+        asked = replace(options, only=("real", _ROW), steps=steps, options={"method": method})
         with tempfile.TemporaryDirectory() as folder:
-            found = evaluate(engine, scorer, store, asked, Path(folder) / "quality.json")
+            out = Path(folder) / "quality.json"
+            found = evaluate(TextProtocol, Subject(engine, store, scorer), options=asked, out=out)
         result[name]["quality"] = _short(found["rows"][_ROW])
         result["real"] = {"quality": _short(found["rows"]["real"]), "clips": found["clips"]}
     return result

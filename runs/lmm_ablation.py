@@ -19,8 +19,9 @@ from motionloom.app.clock import size
 from motionloom.data.store import Store
 from motionloom.engines.lmm.engine import LMM
 from motionloom.engines.text_motion import Scorer
-from motionloom.evaluation.conditions import TaskOptions, evaluate_tasks
-from motionloom.evaluation.text_to_motion import EvaluateOptions, evaluate
+from motionloom.evaluation.conditions import ConditionOptions, ConditionProtocol
+from motionloom.evaluation.harness import Subject, evaluate
+from motionloom.evaluation.text import TextOptions, TextProtocol
 from motionloom.models.checkpoint import load_checkpoint
 from motionloom.models.diffusion.model import DiffusionTransformer
 from motionloom.motion.files import atomic_path
@@ -61,12 +62,14 @@ def measure(folder: Path, store: Store, scorer: Scorer, clips: int, repeats: int
     }
     with tempfile.TemporaryDirectory() as work:
         if "text" in engine.capabilities:
-            options = EvaluateOptions("test", repeats, rows=("real", ROW), clips=clips, variety=False)
-            rows = evaluate(engine, scorer, store, options, Path(work) / "text.json")["rows"]
+            options = TextOptions("test", repeats, only=("real", ROW), clips=clips, variety=False)
+            subject = Subject(engine, store, scorer)
+            rows = evaluate(TextProtocol, subject, options=options, out=Path(work) / "text.json")["rows"]
             result["text"] = {name: rows[ROW][name] for name in FIGURES}
             result["real"] = {name: rows["real"][name] for name in FIGURES}
-        asked = TaskOptions(tasks=("prediction",), clips=clips, seeds=seeds)
-        found = evaluate_tasks(engine, store, asked, Path(work) / "tasks.json")
+        asked = ConditionOptions(only=("prediction",), clips=clips, seeds=seeds)
+        out = Path(work) / "conditions.json"
+        found = evaluate(ConditionProtocol, Subject(engine, store), options=asked, out=out)
         result["prediction"] = found["tasks"]["prediction"]
         result["options"] = {"clips": clips, "repeats": repeats, "tasks": asdict(asked)}
     return result

@@ -19,7 +19,7 @@ from motionloom.conditions.text import text_tokens
 from motionloom.data.store import Store
 from motionloom.engines.lmm.engine import LMM
 from motionloom.engines.registry import load
-from motionloom.evaluation.text_to_motion import weights_digest
+from motionloom.evaluation.harness import weights_digest
 from motionloom.models.diffusion.config import Clips, Condition
 from motionloom.motion.features.motionverse import encode_unified
 from motionloom.motion.features.motionverse_consistency import agree

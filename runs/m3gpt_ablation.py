@@ -19,7 +19,8 @@ from lmm_ablation import last_values
 from motionloom.data.store import Store
 from motionloom.engines.m3gpt.engine import M3GPT
 from motionloom.engines.text_motion import Scorer
-from motionloom.evaluation.language import EvaluateM3GPTOptions, evaluate_m3gpt
+from motionloom.evaluation.harness import Subject, evaluate
+from motionloom.evaluation.language import LanguageOptions, LanguageProtocol
 from motionloom.motion.files import atomic_path
 from motionloom.training.language import ALL_TASKS
 from motionloom.training.loop import train
@@ -104,8 +105,9 @@ def measure(folder: Path, group: str, scorer: Scorer, store: Store, clips: int) 
     served = TASKS[group]
     if group == "tasks" and "alone" in folder.name:
         served = tuple(task for task in served if task in folder.name)
-    options = EvaluateM3GPTOptions(clips=clips, tasks=served, examples=0)
-    found = evaluate_m3gpt(M3GPT(folder / "engine"), scorer, store, options)
+    options = LanguageOptions(clips=clips, only=served, examples=0)
+    subject = Subject(M3GPT(folder / "engine"), store, scorer)
+    found = evaluate(LanguageProtocol, subject, options=options, out=folder / "figures.json")
     rows = {task: table["rows"] for task, table in found["tasks"].items()}
     log = {key: value for key, value in last_values(folder / "log.csv").items()}
     return {"log": log, "options": {**asdict(options), "bert": None}, "rows": rows}

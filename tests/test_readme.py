@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from motionloom.evaluation.text_to_motion import markdown
+from motionloom.evaluation.registry import markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

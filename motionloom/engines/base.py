@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from motionloom.conditions.audio import Sound
 from motionloom.conditions.keypoints import Keypoints
@@ -37,7 +39,7 @@ from motionloom.schema import build
 
 
 class Capability(StrEnum):
-    """What an engine can be asked for; the first twelve are needs of a request."""
+    """What an engine can be asked for; those up to ``SEGMENTS`` are needs of a request, the others optional methods."""
 
     TEXT = "text"
     UNCONDITIONED = "unconditioned"
@@ -52,6 +54,8 @@ class Capability(StrEnum):
     DESCRIBE = "describe"
     COMPOSE = "compose"
     ASK = "ask"
+    DESCRIBE_MUSIC = "describe music"
+    RECONSTRUCT = "reconstruct"
 
 
 class Engine(ABC):
@@ -409,6 +413,31 @@ class Engine(ABC):
                 f"engine {self.name!r} does not {capability}; it serves {', '.join(sorted(self.capabilities))}"
             )
 
+    def music_to_text(self, sound: Sound, count: int = 3, *, seed: int = 0) -> Sequence[Any]:
+        """Say in words how one dances to music, as ``Caption``, the best first; capability "describe music".
+
+        Raises:
+            RequestError: The engine does not serve it.
+        """
+        raise self._not_served(Capability.DESCRIBE_MUSIC)
+
+    def reconstruct(self, motion: Motion, hidden: Bool[Tensor, " T"] | None = None) -> Motion:
+        """A motion through the engine's tokenizer, the best that it can make; capability "reconstruct".
+
+        Args:
+            motion: Of the canonical body at 20 fps.
+            hidden: Frames that come from the codes, put together with the others as ``complete`` does; when left out,
+                all do, and a last code that is begun only is left out.
+
+        Raises:
+            RequestError: The engine does not serve it.
+        """
+        raise self._not_served(Capability.RECONSTRUCT)
+
+    def seams(self, request: Request) -> list[float]:
+        """Times [s] at which pieces of a long answer meet that are made one after the other; none by default."""
+        return []
+
     def refuse_unserved(self, request: Request) -> None:
         """See that the engine serves what a request needs.
 
@@ -421,6 +450,11 @@ class Engine(ABC):
                 f"engine {self.name!r} does not serve {', '.join(lacking)}; it serves"
                 f" {', '.join(sorted(self.capabilities))}"
             )
+
+    def _not_served(self, capability: Capability) -> RequestError:
+        return RequestError(
+            f"engine {self.name!r} does not serve {capability}; it serves {', '.join(sorted(self.capabilities))}"
+        )
 
     def _signed(self, motion: Motion, request: Request) -> Motion:
         """The motion at the frame rate asked for, saying how it was made."""

@@ -1,4 +1,4 @@
-"""Figures of single motions, dances and pieces of music that ``evaluate_m3gpt`` puts in its tables."""
+"""Figures of single motions, dances and pieces of music that the language protocol puts in its tables."""
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
@@ -10,18 +10,22 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from motionloom.data.sound.music import BEAT_FPS
-from motionloom.engines.m3gpt.decoder import FPS
-from motionloom.engines.m3gpt.engine import PIECE
+from motionloom.engines.base import Engine
 from motionloom.engines.request import Request
 from motionloom.engines.seeds import item_seed
-from motionloom.evaluation.text_to_motion import Engine
 from motionloom.metrics.dance import beat_alignment, kinetic_features, motion_beats, rooted
 from motionloom.metrics.music import beat_scores, beats_per_second
 from motionloom.metrics.pose import average_displacement, final_displacement, root_aligned_error
 from motionloom.motion import rotations as rot
 from motionloom.motion.edit import cut
+from motionloom.motion.features.layout import LAYOUTS
 from motionloom.motion.motion import Motion
+from motionloom.progress import SILENT, Progress
 
+FPS = LAYOUTS["humanml3d"].fps
+"""Frame rate that everything is compared at."""
+PIECE = 10.0
+"""Longest motion that is compared, whatever an engine can make [s]."""
 Rows = dict[str, dict[str, float]]
 """Figures by name for each row of a table."""
 _BATCH = 16
@@ -34,10 +38,12 @@ class Makers:
     Attributes:
         engines: The first is the one that it is about.
         origin: Seed of everything.
+        progress: Told about every step of the engines.
     """
 
     engines: tuple[Engine, ...]
     origin: int
+    progress: Progress = SILENT
 
     @property
     def beside(self) -> tuple[Engine, ...]:
@@ -66,7 +72,7 @@ class Makers:
                 continue
             made: list[Motion] = []
             for first in range(0, len(requests), _BATCH):
-                made += [motions[0] for motions in engine.serve(list(requests[first : first + _BATCH]))]
+                made += [motions[0] for motions in engine.serve(requests[first : first + _BATCH], self.progress)]
             found[engine.name if place else "engine"] = made
         return found
 

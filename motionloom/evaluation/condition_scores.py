@@ -33,6 +33,7 @@ from motionloom.motion import rotations as rot
 from motionloom.motion.edit import face_forward
 from motionloom.motion.keep import frames as span
 from motionloom.motion.motion import Motion, take
+from motionloom.progress import SILENT, Progress
 
 HORIZONS = (80, 160, 320, 400, 560, 720, 880, 1000)
 """How far ahead a prediction is measured [ms]."""
@@ -86,7 +87,9 @@ def seeds_of(seed: int, clip: int, count: int) -> list[int]:
     return [item_seed(seed, clip * count + index) for index in range(count)]
 
 
-def predictions(engine: Engine, clips: Sequence[Motion], seed: int = 0, seeds: int = 1) -> Rows:
+def predictions(
+    engine: Engine, clips: Sequence[Motion], seed: int = 0, seeds: int = 1, progress: Progress = SILENT
+) -> Rows:
     """Go on after one second of a motion, against standing still (zero velocity).
 
     Errors (MPJPE) in mm at each of ``HORIZONS``, in the world and with the roots moved together. A model that draws
@@ -98,6 +101,7 @@ def predictions(engine: Engine, clips: Sequence[Motion], seed: int = 0, seeds: i
         clips: Motions of ``CONTEXT`` + ``AHEAD`` seconds at ``PREDICT_FPS``.
         seed: Of all.
         seeds: Motions a clip.
+        progress: Told about every step of the engine.
     """
     rows, known = Rows(), round(CONTEXT * PREDICT_FPS)
     at = [max(1, round(horizon / 1000 * PREDICT_FPS)) for horizon in HORIZONS]
@@ -111,7 +115,7 @@ def predictions(engine: Engine, clips: Sequence[Motion], seed: int = 0, seeds: i
 
     for index, clip in enumerate(clips):
         start, rest = take(clip, torch.arange(known)), take(clip, torch.arange(known, len(clip)))
-        made = [engine.predict(start, AHEAD, seed=each)[0] for each in seeds_of(seed, index, seeds)]
+        made = [engine.predict(start, AHEAD, seed=each, progress=progress)[0] for each in seeds_of(seed, index, seeds)]
         ahead = [take(motion, torch.arange(known, len(clip))) for motion in made]
         true = rest.positions
         rows.add(ENGINE, mean_of([errors(motion.positions, true) | moving(motion) for motion in ahead]))
@@ -126,7 +130,9 @@ def predictions(engine: Engine, clips: Sequence[Motion], seed: int = 0, seeds: i
     return rows
 
 
-def in_betweens(engine: Engine, clips: Sequence[Motion], seed: int = 0, seeds: int = 1) -> Rows:
+def in_betweens(
+    engine: Engine, clips: Sequence[Motion], seed: int = 0, seeds: int = 1, progress: Progress = SILENT
+) -> Rows:
     """Fill a gap of one second between two known ones, against a straight way between the poses at its ends.
 
     Errors (MPJPE) in mm over the gap, in the world and with the roots moved together.
@@ -136,6 +142,7 @@ def in_betweens(engine: Engine, clips: Sequence[Motion], seed: int = 0, seeds: i
         clips: Motions of three ``BETWEEN`` seconds at ``PREDICT_FPS``.
         seed: Of all.
         seeds: Motions a clip.
+        progress: Told about every step of the engine.
     """
     rows = Rows()
     keep = span(0, BETWEEN) | span(2 * BETWEEN)
@@ -151,7 +158,7 @@ def in_betweens(engine: Engine, clips: Sequence[Motion], seed: int = 0, seeds: i
                 **moving(inside),
             }
 
-        made = [engine.complete(clip, keep, seed=each)[0] for each in seeds_of(seed, index, seeds)]
+        made = [engine.complete(clip, keep, seed=each, progress=progress)[0] for each in seeds_of(seed, index, seeds)]
         rows.add(ENGINE, mean_of([errors(motion) for motion in made]))
         rows.add("straight way", errors(straight(clip, gap)))
         rows.add(REAL, moving(take(clip, gap)))
@@ -170,7 +177,14 @@ def straight(motion: Motion, gap: Tensor) -> Motion:
     return motion.with_(rotations=rotations, root=root, contacts=None)
 
 
-def videos(engine: Engine, clips: Sequence[Motion], pose: Float[Tensor, "J 3"], seed: int = 0, seeds: int = 1) -> Rows:
+def videos(
+    engine: Engine,
+    clips: Sequence[Motion],
+    pose: Float[Tensor, "J 3"],
+    seed: int = 0,
+    seeds: int = 1,
+    progress: Progress = SILENT,
+) -> Rows:
     """Follow the keypoints of a random camera, against the mean pose and against another video's motion.
 
     Both motions face +Z in their first frame. Errors in mm: MPJPE with the roots moved together, and each pose brought
@@ -182,6 +196,7 @@ def videos(engine: Engine, clips: Sequence[Motion], pose: Float[Tensor, "J 3"], 
         pose: Mean pose of other motions, from the root, facing +Z.
         seed: Of all.
         seeds: Motions a clip.
+        progress: Told about every step of the engine.
     """
     rows = Rows(notes=["keypoints are synthetic: mocap through random cameras with noise, hidden joints and swaps"])
     true = [face_forward(clip) for clip in clips]
@@ -190,7 +205,7 @@ def videos(engine: Engine, clips: Sequence[Motion], pose: Float[Tensor, "J 3"], 
         seen = filmed(clip, seed + index)
         made.append(
             [
-                engine.generate(seconds=clip.seconds, fps=VIDEO_FPS, keypoints=seen, seed=each)[0]
+                engine.generate(seconds=clip.seconds, fps=VIDEO_FPS, keypoints=seen, seed=each, progress=progress)[0]
                 for each in seeds_of(seed, index, seeds)
             ]
         )
@@ -238,7 +253,7 @@ def filmed(motion: Motion, seed: int) -> Keypoints:
     raise DataError(f"none of {_CAMERAS} random cameras shows the trunk of a motion of {motion.seconds:.1f} s")
 
 
-def dances(engine: Engine, clips: Sequence[Motion], seed: int = 0, seeds: int = 1) -> Rows:
+def dances(engine: Engine, clips: Sequence[Motion], seed: int = 0, seeds: int = 1, progress: Progress = SILENT) -> Rows:
     """Dance to music, scored by beat alignment with that music and with that of another clip.
 
     Args:
@@ -246,6 +261,7 @@ def dances(engine: Engine, clips: Sequence[Motion], seed: int = 0, seeds: int = 
         clips: At least two motions; each has its own music made.
         seed: Of all.
         seeds: Motions a clip.
+        progress: Told about every step of the engine.
 
     Raises:
         RequestError: Fewer than two clips have music with beats.
@@ -253,13 +269,15 @@ def dances(engine: Engine, clips: Sequence[Motion], seed: int = 0, seeds: int = 
     pieces = [accompany(clip, seed + index) for index, clip in enumerate(clips)]
     rows = _in_time(
         engine, clips, [piece.sound for piece in pieces], [piece.beats for piece in pieces], "music", kinematic, seed,
-        seeds,
+        seeds, progress,
     )  # fmt: skip
     rows.notes.append("music is synthetic: made to the real motion's kinematic beats")
     return rows
 
 
-def gestures(engine: Engine, clips: Sequence[Motion], seed: int = 0, seeds: int = 1) -> Rows:
+def gestures(
+    engine: Engine, clips: Sequence[Motion], seed: int = 0, seeds: int = 1, progress: Progress = SILENT
+) -> Rows:
     """Gesture to speech, scored by how near strokes of the hands are to stresses; see ``dances``.
 
     Raises:
@@ -267,7 +285,7 @@ def gestures(engine: Engine, clips: Sequence[Motion], seed: int = 0, seeds: int 
     """
     said = [speak(clip, seed + index) for index, clip in enumerate(clips)]
     stresses = [torch.tensor([phrase.stress for phrase in each.phrases], dtype=torch.float64) for each in said]
-    rows = _in_time(engine, clips, [each.sound for each in said], stresses, "speech", strokes, seed, seeds)
+    rows = _in_time(engine, clips, [each.sound for each in said], stresses, "speech", strokes, seed, seeds, progress)
     rows.notes.append("speech is synthetic: espeak-ng's phrases with their stresses on the real motion's strokes")
     return rows
 
@@ -286,6 +304,7 @@ def _in_time(
     moments: Callable[[Motion], Float[Tensor, " K"]],
     seed: int,
     seeds: int,
+    progress: Progress,
 ) -> Rows:
     """Motions made for sounds, scored against their own sound's beats and another's."""
     rows = Rows()
@@ -312,12 +331,18 @@ def _in_time(
         own, other = beats[index], beats[heard[(place + 1) % len(heard)]]
         asked = seeds_of(seed, index, seeds)
         music, speech = (sound, None) if kind == "music" else (None, sound)
-        made = [engine.generate(seconds=clip.seconds, seed=each, music=music, speech=speech)[0] for each in asked]
+        made = [
+            engine.generate(seconds=clip.seconds, seed=each, music=music, speech=speech, progress=progress)[0]
+            for each in asked
+        ]
         if kind == "music":
-            plain = [engine.generate(seconds=clip.seconds, seed=each, music=music, in_time=False)[0] for each in asked]
+            plain = [
+                engine.generate(seconds=clip.seconds, seed=each, music=music, in_time=False, progress=progress)[0]
+                for each in asked
+            ]
             rows.add(UNWARPED, mean_of([scores(motion, own) | moving(motion) for motion in plain]))
             rows.add(f"{UNWARPED}, scored with another {kind}", mean_of([scores(motion, other) for motion in plain]))
-        free = [engine.generate(seconds=clip.seconds, seed=each)[0] for each in asked]
+        free = [engine.generate(seconds=clip.seconds, seed=each, progress=progress)[0] for each in asked]
         rows.add(ENGINE, mean_of([scores(motion, own) | moving(motion) for motion in made]))
         rows.add(f"engine, scored with another {kind}", mean_of([scores(motion, other) for motion in made]))
         rows.add(f"engine without {kind}", mean_of([scores(motion, own) | moving(motion) for motion in free]))

@@ -4,15 +4,12 @@ What is measured, and against what, is in ``condition_scores.py``; here clips ar
 does not serve are left out with the reason, and the table is written. Intervals are 95 % over clips.
 """
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from motionloom.data.sound.features import is_dance
 from motionloom.data.sound.speech import strokes
@@ -21,11 +18,21 @@ from motionloom.engines.base import Engine
 from motionloom.errors import DataError, RequestError
 from motionloom.evaluation import condition_scores as measures
 from motionloom.evaluation.condition_scores import Rows
-from motionloom.evaluation.text_to_motion import weights_digest
+from motionloom.evaluation.harness import (
+    Protocol,
+    Subject,
+    Table,
+    check_only,
+    check_splits,
+    columns_of,
+    lacking,
+    shown,
+)
 from motionloom.metrics.distribution import interval
-from motionloom.motion.files import atomic_path
 from motionloom.motion.motion import Motion, take
 from motionloom.motion.skeleton import BODY
+from motionloom.progress import SILENT, Progress
+from motionloom.schema import check, ranged
 
 TASKS = ("prediction", "in-between", "video", "music", "speech")
 NEEDS = {
@@ -47,79 +54,73 @@ _STROKES = 2
 
 
 @dataclass(frozen=True)
-class TaskOptions:
+class ConditionOptions:
     """What is measured, on how many clips."""
 
-    splits: tuple[str, ...] = ("test",)
-    """Splits of the store that clips are from."""
-    tasks: tuple[str, ...] = TASKS
-    """Tasks to be measured."""
-    clips: int = 48
-    """Pieces of clips for each task."""
-    seeds: int = 2
-    """Motions that the engine makes for each."""
-    seed: int = 0
-    """Of the pieces, cameras, music, speech and motions."""
+    splits: tuple[str, ...] = ranged(("test",), help="Splits of the store that clips are from.")
+    only: tuple[str, ...] = ranged(TASKS, help="Which of the tasks.")
+    clips: int = ranged(48, low=2, help="Pieces of clips for each task.")
+    seeds: int = ranged(2, low=1, help="Motions that the engine makes for each.")
+    seed: int = ranged(0, low=0, high=2**32 - 1, help="Of the pieces, cameras, music, speech and motions.")
 
     def __post_init__(self) -> None:
-        if unknown := sorted(set(self.splits) - {"train", "val", "test"}) or not self.splits:
-            raise RequestError(f"splits {unknown} are unknown; splits are train, val, test")
-        if unknown := sorted(set(self.tasks) - set(TASKS)):
-            raise RequestError(f"tasks {', '.join(unknown)} are unknown; tasks are {', '.join(TASKS)}")
-        if self.clips < 2 or self.seeds < 1:
-            raise RequestError(f"{self.clips} clips, {self.seeds} seeds; give at least 2 clips and 1 seed")
+        check(self, RequestError)
+        check_splits(self.splits)
+        check_only(self.only, TASKS, "tasks")
 
 
-def evaluate_tasks(engine: Engine, store: Store, options: TaskOptions, out: Path) -> dict[str, Any]:
-    """Measure every task that the engine serves and write the table; an interrupted run goes on after the last one.
+class ConditionProtocol(Protocol):
+    """Prediction, in-betweening, video, music and speech; a task that an engine does not serve is left out."""
 
-    Args:
-        engine: The engine.
-        store: Where real motions come from.
-        options: What is measured.
-        out: The JSON file; beside it, until all is done, a folder with the tasks done so far.
+    task = "conditions"
+    Options = ConditionOptions
 
-    Raises:
-        DataError: The splits have no clip that is long enough for a task.
-        RequestError: An unfinished run of other settings lies beside the file.
-    """
-    head = {
-        "engine": {"name": engine.name, "weights": weights_digest(engine.folder)},
-        "store": store.digest,
-        # As it is read back from the file.
-        "options": json.loads(json.dumps(asdict(options))),
-    }
-    parts, head_text = out.with_name(f".{out.name}.parts"), json.dumps(head, sort_keys=True)
-    parts.mkdir(parents=True, exist_ok=True)
-    if (parts / "head.json").is_file() and (parts / "head.json").read_text() != head_text:
-        raise RequestError(f"{parts} holds an unfinished run of other settings or weights; remove it to start anew")
-    (parts / "head.json").write_text(head_text)
-    pieces = Pieces(store, options, engine.max_seconds)
-    found: dict[str, Any] = {}
-    for task in tqdm(options.tasks, desc="evaluate tasks", unit="task"):
-        part = parts / f"{task}.json"
-        if not part.is_file():
-            result = measure(engine, task, pieces, options)
-            with atomic_path(part) as temporary:
-                temporary.write_text(json.dumps(result))
-        found[task] = json.loads(part.read_text())
-    result = {**head, "tasks": found}
-    with atomic_path(out) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n")
-    for file in parts.iterdir():
-        file.unlink()
-    parts.rmdir()
-    return result
+    def __init__(self, subject: Subject, options: ConditionOptions) -> None:
+        assert subject.store is not None
+        if subject.beside:
+            raise RequestError("task 'conditions' measures one engine at a time: leave --beside out")
+        self.engine, self.options = subject.engine, options
+        self.pieces = Pieces(subject.store, options, subject.engine.max_seconds)
+
+    def units(self) -> tuple[str, ...]:
+        """The tasks."""
+        return self.options.only
+
+    def measure(self, unit: str, progress: Progress) -> dict[str, Any]:
+        """One task's table, or why there is none."""
+        return measure(self.engine, unit, self.pieces, self.options, progress)
+
+    def collect(self, found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        """The tables, which hold intervals already."""
+        return {"tasks": dict(found)}
+
+    @classmethod
+    def tables(cls, result: Mapping[str, Any]) -> list[Table]:
+        """One table a task."""
+        return [_table(task, found) for task, found in result["tasks"].items()]
 
 
-def measure(engine: Engine, task: str, pieces: "Pieces", options: TaskOptions) -> dict[str, Any]:
+def _table(task: str, found: Mapping[str, Any]) -> Table:
+    if "left out" in found:
+        return Table(task, (), {}, (f"Left out: {found['left out']}.",))
+    facts = f"{found['clips']} clips, {found['seconds']:g} s. {'; '.join(found['notes'])}".strip()
+    differences = tuple(
+        f"* {each['figure']}: {each['row']} less {each['less']}: {shown(each, sign=True)}"
+        for each in found["differences"]
+    )
+    return Table(task, columns_of(found["rows"]), found["rows"], (facts,), differences)
+
+
+def measure(
+    engine: Engine, task: str, pieces: "Pieces", options: ConditionOptions, progress: Progress = SILENT
+) -> dict[str, Any]:
     """One task's table, or why there is none."""
-    if lacking := sorted(set(NEEDS[task]) - engine.capabilities):
-        return {"left out": f"engine {engine.name!r} does not serve {', '.join(lacking)}"}
+    if missing := lacking(engine, NEEDS[task]):
+        return {"left out": missing}
     if task == "speech" and not measures.has_speech():
         return {"left out": "espeak-ng is not installed"}
     motions, notes = pieces.of(task)
-    how = {"seed": options.seed, "seeds": options.seeds}
+    how: dict[str, Any] = {"seed": options.seed, "seeds": options.seeds, "progress": progress}
     run: dict[str, Callable[[], Rows]] = {
         "prediction": lambda: measures.predictions(engine, motions, **how),
         "in-between": lambda: measures.in_betweens(engine, motions, **how),
@@ -132,10 +133,7 @@ def measure(engine: Engine, task: str, pieces: "Pieces", options: TaskOptions) -
         "clips": len(motions),
         "seconds": round(sum(motion.seconds for motion in motions), 1),
         "notes": [*notes, *rows.notes],
-        "rows": {
-            row: {name: asdict(interval(values)) for name, values in figures.items()}
-            for row, figures in rows.values.items()
-        },
+        "rows": {row: _intervals(figures) for row, figures in rows.values.items()},
         "differences": [
             {
                 "figure": name,
@@ -146,6 +144,10 @@ def measure(engine: Engine, task: str, pieces: "Pieces", options: TaskOptions) -
             for name, row, other in rows.compared
         ],
     }
+
+
+def _intervals(figures: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+    return {name: asdict(interval(values)) for name, values in figures.items()}
 
 
 def _difference(a: Sequence[float], b: Sequence[float]) -> list[float]:
@@ -161,7 +163,7 @@ class Pieces:
         most: The longest motion of the engine [s].
     """
 
-    def __init__(self, store: Store, options: TaskOptions, most: float) -> None:
+    def __init__(self, store: Store, options: ConditionOptions, most: float) -> None:
         self.store, self.options, self.most = store, options, most
         self.clips = [clip for split in options.splits for clip in store.split(split)]
 
@@ -231,30 +233,3 @@ def stays(motion: Motion) -> bool:
     """Whether the person stays about in place."""
     way = motion.root[:, [0, 2]].diff(dim=0).norm(dim=-1).sum()
     return float(way) / motion.seconds < _STANDS
-
-
-def markdown(result: dict[str, Any]) -> list[str]:
-    """The tables of a result file, one a task."""
-    lines = []
-    for task, found in result["tasks"].items():
-        lines += [f"### {task}", ""]
-        if "left out" in found:
-            lines += [f"Left out: {found['left out']}.", ""]
-            continue
-        columns = list(dict.fromkeys(name for figures in found["rows"].values() for name in figures))
-        lines += [f"{found['clips']} clips, {found['seconds']:g} s. {'; '.join(found['notes'])}".strip(), ""]
-        lines += [f"| row | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
-        for row, figures in found["rows"].items():
-            cells = [_cell(figures[name]) if name in figures else "–" for name in columns]
-            lines.append(f"| {row} | {' | '.join(cells)} |")
-        lines.append("")
-        for each in found["differences"]:
-            lines.append(f"* {each['figure']}: {each['row']} less {each['less']}: {_cell(each, sign=True)}")
-        lines.append("")
-    return lines
-
-
-def _cell(entry: dict[str, Any], sign: bool = False) -> str:
-    mean, half = entry["mean"], entry["half_width"]
-    digits = 3 if abs(mean) < 10 else 1
-    return f"{mean:{'+' if sign else ''}.{digits}f} ± {half:.{digits}f}"

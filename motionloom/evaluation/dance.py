@@ -1,10 +1,9 @@
-"""Figures of M3GPT for what is danced and heard; see ``evaluate_m3gpt``.
+"""Figures of an engine for what is danced and heard; see ``language.py``.
 
 Real dances are rare in the stores at hand, so to keep the beats of music is measured on motions of any kind with music
 made to them, and only what sentences say of dances on real dances, those of the validation split among them.
 """
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,13 +18,11 @@ from motionloom.data.loader import is_whole
 from motionloom.data.sound.features import is_dance
 from motionloom.data.sound.music import Accompaniment, accompany
 from motionloom.data.store import Clip, Store
-from motionloom.engines.m3gpt.decoder import FPS
-from motionloom.engines.m3gpt.engine import M3GPT, MUSIC_PIECE, marks
-from motionloom.engines.m3gpt.words import CANDIDATES
+from motionloom.engines.base import Engine
 from motionloom.engines.request import Request, Segment
 from motionloom.engines.text_motion import Scorer
 from motionloom.errors import DataError
-from motionloom.evaluation.comparison import Makers, Rows, aligned, covered, kinetic, piece_of, shifted
+from motionloom.evaluation.comparison import FPS, Makers, Rows, aligned, covered, kinetic, piece_of, shifted
 from motionloom.metrics.dance import dance_scores
 from motionloom.metrics.language import caption_scores
 from motionloom.metrics.seams import seam_jerk
@@ -35,6 +32,10 @@ _SHORTEST = 3.0
 """Shortest motion with music [s]."""
 _SENTENCES = 5
 """Sentences of a dance, and pieces of music, that are tried."""
+_HEARD = 5.0
+"""Longest music that is put into words [s]: the crops of M3GPT's paper."""
+_CANDIDATES = 4
+"""Pieces of music that are written, of which the one that fits best is kept."""
 _LONG = (12.0, 30.0)
 """How long a long dance is [s]."""
 _HELD_OUT = ("val", "test")
@@ -54,7 +55,7 @@ class DanceMeasures:
 
     def __init__(
         self,
-        engine: M3GPT,
+        engine: Engine,
         makers: Makers,
         scorer: Scorer,
         store: Store,
@@ -117,7 +118,7 @@ class DanceMeasures:
         motions = [motion for motion, _, _ in self.pairs]
         true = [beats(music.sound.samples, music.sound.rate) for _, music, _ in self.pairs]
         rows = {}
-        chosen, first = (self._composed(motions, candidates) for candidates in (CANDIDATES, 1))
+        chosen, first = (self._composed(motions, candidates) for candidates in (_CANDIDATES, 1))
         for name, found in (("real", true), ("engine", chosen), ("engine, first piece", first)):
             rows[name] = {**aligned(motions, found), **covered(true, found, motions)}
             other = shifted(found)
@@ -166,7 +167,7 @@ class DanceMeasures:
         frequent = Counter(text for clip in train for text in set(clip.captions)).most_common(1)
         made, references = [], []
         for place, clip in enumerate(self.known_dances):
-            motion = piece_of(self.store.motion(clip), MUSIC_PIECE)
+            motion = piece_of(self.store.motion(clip), _HEARD)
             for turn in range(_SENTENCES):
                 sound = accompany(motion, self.makers.seed(_SENTENCES * place + turn)).sound
                 made.append(self.engine.music_to_text(sound, 1)[0].text)
@@ -217,20 +218,20 @@ class DanceMeasures:
         needs, times = {"music", "unconditioned", "segments"}, [each.beats for each in music]
         made = self.makers.run(requests, needs)
         plain = self.makers.run([replace(one, in_time=False) for one in requests], needs)
+        meets = [self.engine.seams(request) for request in requests]
         rows: Rows = {}
         for name, some in {"real": real, **made}.items():
             rows[name] = aligned(some, times)
             rows[f"{name}, shuffled music"] = aligned(some, shifted(times))
             # Played faster and slower, seams would lie elsewhere.
-            jerks = [seam_jerk(m.positions, m.fps, self._seams(m)).ratio for m in plain.get(name, some)]
-            rows[name]["jerk at the seams / 95th percentile"] = float(np.mean(jerks))
+            jerks = [
+                seam_jerk(motion.positions, motion.fps, [round(time * motion.fps) for time in seams]).ratio
+                for motion, seams in zip(plain.get(name, some), meets, strict=True)
+                if seams
+            ]
+            if jerks:
+                rows[name]["jerk at the seams / 95th percentile"] = float(np.mean(jerks))
         return len(real), rows
-
-    def _seams(self, motion: Motion) -> list[int]:
-        """Frames at which the engine's pieces of a dance meet."""
-        model = self.engine.model
-        codes = math.ceil(motion.seconds * model.rate - 1e-6)
-        return [model.motion.frames_per_token * code for code in marks(0, codes, MUSIC_PIECE * model.rate)[1:-1]]
 
 
 def _apart(a: Tensor, b: Tensor) -> float:

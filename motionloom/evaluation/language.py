@@ -1,126 +1,179 @@
-"""Figures of M3GPT for each of its tasks on a split of a store, beside the truth, other engines and simple rivals.
+"""Figures of an engine for every task between text, music and motion, beside the truth, rivals and other engines.
 
-Music of the pairs is synthesised to the motions (``data.accompaniment``), as for training. Beats are looked for at
-60 frames a second. One draw an item; how far figures vary with it is not measured here. What is danced and heard is
-measured in ``m3gpt_dances.py``.
+A task that the engine does not serve is left out. Music of the pairs is synthesised to the motions
+(``data/sound/music.py``), as for training. Beats are looked for at 60 frames a second. With one repeat there is one
+draw an item, and no interval; more repeats draw other captions, pools and motions. What is danced and heard is
+measured in ``dance.py``.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from motionloom.data.loader import is_whole
 from motionloom.data.store import Clip, Store, label_of
-from motionloom.engines.m3gpt.decoder import FPS
-from motionloom.engines.m3gpt.engine import M3GPT, PIECE
+from motionloom.engines.base import Capability
 from motionloom.engines.request import Request, Segment
+from motionloom.engines.seeds import item_seed
 from motionloom.engines.text_motion import Scorer
-from motionloom.engines.timeline import lay_out, timeline
+from motionloom.engines.timeline import lay_out
 from motionloom.errors import DataError, RequestError
-from motionloom.evaluation.comparison import Makers, Rows, displacements, held, piece_of
+from motionloom.evaluation.comparison import FPS, Makers, Rows, displacements, held, piece_of
 from motionloom.evaluation.dance import DanceMeasures
-from motionloom.evaluation.text_to_motion import Engine, weights_digest
+from motionloom.evaluation.harness import (
+    Protocol,
+    Subject,
+    Table,
+    check_only,
+    check_splits,
+    columns_of,
+    intervals,
+    lacking,
+)
 from motionloom.metrics.bertscore import bert_score
 from motionloom.metrics.distribution import POOL, distinct_pools, diversity, fid, retrieval
 from motionloom.metrics.language import caption_scores
 from motionloom.metrics.pose import evaluated_frames
-from motionloom.motion.features.humanml3d import encode_features
 from motionloom.motion.skeleton import PARTS
+from motionloom.progress import SILENT, Progress
+from motionloom.schema import check, ranged
 
-TASKS = (
-    "text-to-motion", "motion-to-text", "prediction", "in-between", "unconditional", "music-to-dance", "dance-to-music",
-    "text-to-dance", "music-to-text", "music+text-to-dance", "long-dance",
-)  # fmt: skip
+NEEDS = {
+    "text-to-motion": ("text",),
+    "motion-to-text": ("describe",),
+    "prediction": ("known frames", "unconditioned"),
+    "in-between": ("known frames", "unconditioned"),
+    "unconditional": ("unconditioned",),
+    "music-to-dance": ("music", "unconditioned"),
+    "dance-to-music": ("compose",),
+    "text-to-dance": ("text",),
+    "music-to-text": ("describe music",),
+    "music+text-to-dance": ("music", "text"),
+    "long-dance": ("music", "segments", "unconditioned"),
+}
+"""What is measured, and what an engine must serve for it."""
+TASKS = tuple(NEEDS)
 _SHORTEST = 1.0
+_REPEATS = 1 << 20
+"""Seeds of further repeats begin here, far from those of items."""
 
 
 @dataclass(frozen=True)
-class EvaluateM3GPTOptions:
+class LanguageOptions:
     """What is measured."""
 
-    split: str = "test"
-    """Split of the store."""
-    clips: int = 300
-    """Clips a task at most, evenly spread over the split."""
-    neighbours: int = 1500
-    """Training clips at most that the nearest one is looked for among."""
-    pool: int = POOL
-    """Clips a caption is searched among."""
-    tasks: tuple[str, ...] = TASKS
-    """Which tasks."""
-    examples: int = 30
-    """Captions that are printed beside their references."""
-    bert: Path | None = None
-    """Folder of RoBERTa-large, for BERTScore; left out, it is not measured."""
-    seed: int = 0
-    """Of everything that is drawn."""
+    split: str = ranged("test", help="Split of the store.")
+    clips: int = ranged(300, low=2, help="Clips a task at most, evenly spread over the split.")
+    neighbours: int = ranged(1500, low=2, help="Training clips at most that the nearest one is looked for among.")
+    pool: int = ranged(POOL, low=2, help="Clips a caption is searched among.")
+    only: tuple[str, ...] = ranged(TASKS, help="Which of the tasks.")
+    repeats: int = ranged(1, low=1, high=1000, help="Repeats with other captions, pools and seeds.")
+    examples: int = ranged(30, low=0, help="Captions that are printed beside their references.")
+    bert: Path | None = ranged(None, help="Folder of RoBERTa-large, for BERTScore, which is left out without.")
+    seed: int = ranged(0, low=0, high=2**32 - 1, help="Of everything that is drawn.")
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.tasks) - set(TASKS))
-        if unknown or not self.tasks:
-            raise RequestError(f"tasks are {', '.join(TASKS)}; {', '.join(unknown) or 'none'} was asked for")
-        if min(self.clips, self.neighbours, self.pool) < 2:
-            raise RequestError(f"{self.clips} clips, {self.neighbours} neighbours, pool {self.pool}; each at least 2")
+        check(self, RequestError)
+        check_splits([self.split])
+        check_only(self.only, TASKS, "tasks")
+        if self.bert is not None and not self.bert.is_dir():
+            raise RequestError(f"bert is {self.bert}, which is no folder; give that of RoBERTa-large, or leave it out")
 
 
-def evaluate_m3gpt(
-    engine: M3GPT, scorer: Scorer, store: Store, options: EvaluateM3GPTOptions, beside: Sequence[Engine] = ()
-) -> dict[str, Any]:
-    """Measure all tasks.
+class LanguageProtocol(Protocol):
+    """Every task between text, music and motion on one split."""
 
-    Args:
-        engine: The engine.
-        scorer: Text-motion encoder that scores all rows.
-        store: Where captions and real clips come from.
-        options: What is measured.
-        beside: Other engines; each has a row in every task that it capabilities.
+    task = "language"
+    Options = LanguageOptions
+    scored = True
 
-    Returns:
-        ``engine``, ``beside``, ``evaluator``, ``store`` and ``options``; ``tasks`` with ``clips`` and ``rows``
-        (figures by name) for each task; ``captions`` with clip, made and true sentence of some clips.
+    def __init__(self, subject: Subject, options: LanguageOptions) -> None:
+        assert subject.store is not None
+        assert subject.scorer is not None
+        self.subject, self.options = subject, options
+        self.current = 0, self._measures(0, SILENT)
 
-    Raises:
-        DataError: The split has no clips with captions, too few different ones to fill a pool, or too little that is
-            danced.
-    """
-    return _Measures(engine, scorer, store, options, beside).all()
+    def _measures(self, repeat: int, progress: Progress) -> "_Measures":
+        seed = item_seed(self.options.seed, _REPEATS + repeat) if repeat else self.options.seed
+        return _Measures(self.subject, self.options, seed % (1 << 63), progress)
+
+    def units(self) -> list[str]:
+        """All tasks, repeat by repeat."""
+        return [f"{repeat} {task}" for repeat in range(self.options.repeats) for task in self.options.only]
+
+    def measure(self, unit: str, progress: Progress) -> dict[str, Any]:
+        """One task's figures in one repeat, or why there are none."""
+        repeat, _, task = unit.partition(" ")
+        if missing := lacking(self.subject.engine, NEEDS[task]):
+            return {"left out": missing}
+        if self.current[0] != int(repeat):
+            self.current = int(repeat), self._measures(int(repeat), progress)
+        return self.current[1].measure(task, progress)
+
+    def collect(self, found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        """Tables by task, and the captions that were printed."""
+        tasks, captions = {}, []
+        for task in self.options.only:
+            repeats = [found[f"{repeat} {task}"] for repeat in range(self.options.repeats)]
+            captions += repeats[0].get("captions", [])
+            tasks[task] = {name: value for name, value in repeats[0].items() if name != "captions"}
+            if len(repeats) > 1 and "rows" in repeats[0]:
+                tasks[task]["rows"] = {
+                    row: intervals([each["rows"][row] for each in repeats]) for row in repeats[0]["rows"]
+                }
+        return {"tasks": tasks, "captions": captions}
+
+    @classmethod
+    def tables(cls, result: Mapping[str, Any]) -> list[Table]:
+        """One table a task, and the captions beside the true ones."""
+        found = []
+        for task, table in result["tasks"].items():
+            if "left out" in table:
+                found.append(Table(task, (), {}, (f"Left out: {table['left out']}.",)))
+                continue
+            found.append(Table(f"{task} ({table['clips']} clips)", columns_of(table["rows"]), table["rows"]))
+        if result["captions"]:
+            rows = {entry["clip"]: {"made": entry["made"], "true": entry["true"]} for entry in result["captions"]}
+            found.append(Table("Captions of test clips", ("made", "true"), rows))
+        return found
 
 
 class _Measures:
-    """One split, one engine, one encoder."""
+    """One split, one engine, one encoder, one seed."""
 
-    def __init__(
-        self, engine: M3GPT, scorer: Scorer, store: Store, options: EvaluateM3GPTOptions, beside: Sequence[Engine]
-    ) -> None:
-        self.engine, self.scorer, self.store, self.options = engine, scorer, store, options
-        self.makers = Makers((engine, *beside), options.seed)
-        self.rng = np.random.default_rng([options.seed, 6])
+    def __init__(self, subject: Subject, options: LanguageOptions, seed: int, progress: Progress) -> None:
+        assert subject.store is not None
+        assert subject.scorer is not None
+        self.engine, self.options, self.seed = subject.engine, options, seed
+        self.scorer: Scorer = subject.scorer
+        self.store: Store = subject.store
+        self.makers = Makers((subject.engine, *subject.beside), seed, progress)
+        self.rng = np.random.default_rng([seed, 6])
         self.clips = self._clips(options.split, options.clips)
         self.labels = [label_of(clip) for clip in self.clips]
         if len(set(self.labels)) < options.pool:
             raise DataError(
-                f"split {options.split!r} of {store.path} shows {len(set(self.labels))} different things with captions;"
-                f" pools of {options.pool} need as many"
+                f"split {options.split!r} of {self.store.path} shows {len(set(self.labels))} different things with"
+                f" captions; pools of {options.pool} need as many"
             )
         self.motions = [piece_of(self.store.motion(clip), self.makers.longest) for clip in self.clips]
         self.captions = [str(self.rng.choice(clip.captions)) for clip in self.clips]
-        self.pools = distinct_pools(self.labels, options.pool, seed=options.seed)
-        self.examples: list[dict[str, str]] = []
+        self.pools = distinct_pools(self.labels, options.pool, seed=seed)
 
-    def all(self) -> dict[str, Any]:
-        """The result."""
+    def measure(self, task: str, progress: Progress) -> dict[str, Any]:
+        """One task."""
+        self.makers = Makers(self.makers.engines, self.makers.origin, progress)
         dances = DanceMeasures(self.engine, self.makers, self.scorer, self.store, self.motions, self.captions)
         measures: dict[str, Callable[[], tuple[int, Rows]]] = {
             "text-to-motion": self.texts,
-            "motion-to-text": self.words,
             "prediction": lambda: self.continued("prediction"),
             "in-between": lambda: self.continued("in-between"),
             "unconditional": self.free,
@@ -131,19 +184,11 @@ class _Measures:
             "music+text-to-dance": dances.both,
             "long-dance": dances.long,
         }
-        tasks = {}
-        for name in self.options.tasks:
-            count, rows = measures[name]()
-            tasks[name] = {"clips": count, "rows": rows}
-        return {
-            "engine": {"name": self.engine.name, "weights": weights_digest(self.engine.folder)},
-            "beside": [{"name": one.name, "weights": weights_digest(one.folder)} for one in self.makers.beside],
-            "evaluator": {"name": "matcher", "weights": weights_digest(self.scorer.folder)},
-            "store": self.store.digest,
-            "options": {**asdict(self.options), "bert": str(self.options.bert) if self.options.bert else None},
-            "tasks": tasks,
-            "captions": self.examples,
-        }
+        if task == "motion-to-text":
+            count, rows, captions = self.words()
+            return {"clips": count, "rows": rows, "captions": captions}
+        count, rows = measures[task]()
+        return {"clips": count, "rows": rows}
 
     def _clips(self, split: str, most: int) -> list[Clip]:
         found = [c for c in self.store.split(split) if c.captions and is_whole(c) and c.seconds >= _SHORTEST]
@@ -167,7 +212,7 @@ class _Measures:
         ]
         vectors = {
             "real": self.vectors,
-            "true codes": self.scorer.motions([self.engine.model.decode(codes) for codes in self.codes]),
+            **self._ceiling(),
             **{name: self.scorer.motions(made) for name, made in self.makers.run(requests, {"text"}).items()},
         }
         text = self.scorer.texts(self.captions)
@@ -187,13 +232,18 @@ class _Measures:
     def _distances(self, found: Float[Tensor, "B C"]) -> dict[str, float]:
         pairs = min(100, len(found))
         return {
-            "FID": fid(self.vectors, found), "Diversity": diversity(found, seed=self.options.seed, pairs=pairs)
+            "FID": fid(self.vectors, found), "Diversity": diversity(found, seed=self.seed, pairs=pairs)
         }  # fmt: skip
 
-    @cached_property
-    def codes(self) -> list[Int[Tensor, "_"]]:
-        """Of the real motions, whole codes only."""
-        return [self.engine.model.encode(motion, PIECE) for motion in self.motions]
+    @property
+    def _has_codes(self) -> bool:
+        return Capability.RECONSTRUCT in self.engine.capabilities
+
+    def _ceiling(self) -> dict[str, Tensor]:
+        """The real motions through the engine's tokenizer, where it has one."""
+        if not self._has_codes:
+            return {}
+        return {"true codes": self.scorer.motions([self.engine.reconstruct(motion) for motion in self.motions])}
 
     def _retrieval(self, text: Tensor, motion: Tensor) -> dict[str, float]:
         top = min(3, self.options.pool)
@@ -203,10 +253,10 @@ class _Measures:
 
     # Motion to text
 
-    def words(self) -> tuple[int, Rows]:
+    def words(self) -> tuple[int, Rows, list[dict[str, str]]]:
         """Captions against references, and how well they find their motion again."""
         made = [self.engine.describe(motion, 1)[0].text for motion in self.motions]
-        self.examples = [
+        examples = [
             {"clip": clip.id, "made": text, "true": true}
             for clip, text, true in list(zip(self.clips, made, self.captions, strict=True))[: self.options.examples]
         ]
@@ -236,7 +286,7 @@ class _Measures:
             }
             if self.options.bert is not None:
                 rows[name]["BERTScore"] = bert_score(texts, references, self.options.bert).f1
-        return len(self.clips), rows
+        return len(self.clips), rows, examples
 
     def _nearest(self) -> list[str]:
         """A caption of the training clip whose motion is nearest by the encoder."""
@@ -257,18 +307,13 @@ class _Measures:
             masks.append(mask[:, 0])
             known, seconds = lay_out(motion, mask, 0.0, 0.0)
             requests.append(Request((Segment("", seconds),), seed=self.makers.seed(index), known=known))
-        model = self.engine.model
-        ceiling = []
-        for request, motion in zip(requests, self.motions, strict=True):
-            line = timeline(request)
-            known = model.encode_timeline(line)
-            # The last code may be begun only: the frames that it lacks are held.
-            frames = torch.arange(len(known) * model.motion.frames_per_token).clamp(max=len(motion) - 1)
-            whole = model.stats.normalize(encode_features(motion)[frames])
-            ceiling.append(model.decode_timeline(line, model.motion.encode(whole[None])[0], known))
+        ceiling = {}
+        if self._has_codes:
+            shown = [self.engine.reconstruct(one, ~mask) for one, mask in zip(self.motions, masks, strict=True)]
+            ceiling["true codes"] = shown
         rival = "zero velocity" if task == "prediction" else "linear blend"
         made = {
-            "true codes": ceiling,
+            **ceiling,
             **self.makers.run(requests, {"known frames", "unconditioned"}),
             rival: [held(motion, mask) for motion, mask in zip(self.motions, masks, strict=True)],
         }
@@ -280,26 +325,3 @@ class _Measures:
             ]
             rows[name] = {key: float(np.mean([one[key] for one in figures])) for key in ("ADE m", "FDE m", "MPJPE mm")}
         return len(self.motions), rows
-
-
-def markdown(result: dict[str, Any]) -> list[str]:
-    """The tables of a result, one a task, and the captions beside the true ones."""
-    lines: list[str] = []
-    for task, table in result["tasks"].items():
-        columns = list(dict.fromkeys(name for figures in table["rows"].values() for name in figures))
-        lines += [f"### {task} ({table['clips']} clips)", "", f"| row | {' | '.join(columns)} |"]
-        lines.append(f"|---|{'---|' * len(columns)}")
-        for row, figures in table["rows"].items():
-            cells = [f"{figures[name]:.3f}" if name in figures else "–" for name in columns]
-            lines.append(f"| {row} | {' | '.join(cells)} |")
-        lines.append("")
-    if result["captions"]:
-        lines += ["### Captions of test clips", "", "| clip | made | true |", "|---|---|---|"]
-        lines += [
-            f"| {entry['clip']} | {_cell(entry['made'])} | {_cell(entry['true'])} |" for entry in result["captions"]
-        ]
-    return lines
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "/").replace("\n", " ")

@@ -6,23 +6,121 @@ words that no training caption has.
 
 import tomllib
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from statistics import fmean
 from typing import Any
-
-from tqdm import tqdm
 
 from motionloom.data.captions import OTHER_SIDE
 from motionloom.data.store import Clip, Store
 from motionloom.engines.base import Engine
 from motionloom.engines.request import Request, Segment
 from motionloom.errors import RequestError
+from motionloom.evaluation.harness import Protocol, Subject, Table, check_only, columns_of, lacking
 from motionloom.metrics.semantics import Measurements, action_of, judge_measured, measure
 from motionloom.motion.edit import mirror
 from motionloom.motion.motion import Motion
+from motionloom.progress import SILENT, Progress
+from motionloom.schema import check, ranged
 
+GROUPS = ("grammar", "free", "fresh")
+"""Sentences that training captions contain, others worded freely, and some with words of no training caption."""
+LENGTHS = ("given", "predicted")
 _BATCH = 36
+
+
+@dataclass(frozen=True)
+class RulesOptions:
+    """What is judged."""
+
+    only: tuple[str, ...] = ranged(GROUPS, help="Groups of sentences.")
+    lengths: tuple[str, ...] = ranged(
+        LENGTHS, help="The seconds given with each sentence, or those that the engine predicts."
+    )
+    seeds: int = ranged(12, low=1, high=10_000, help="Motions of each sentence.")
+    seed: int = ranged(0, low=0, high=2**32 - 1, help="The first seed.")
+    steps: int | None = ranged(None, low=1, help="Passes through the network; the engine's own when left out.")
+    guidance: float | None = ranged(None, low=0, help="How strongly the text is followed; the engine's own.")
+    best_of: int = ranged(1, low=1, help="Candidates a motion, of which the one that fits the text best is judged.")
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Other options of the engine."""
+
+    def __post_init__(self) -> None:
+        check(self, RequestError)
+        check_only(self.only, GROUPS, "groups")
+        check_only(self.lengths, LENGTHS, "lengths")
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """What is asked of the engine."""
+        asked = {"steps": self.steps, "guidance": self.guidance, "best_of": self.best_of, **self.options}
+        return {name: value for name, value in asked.items() if value is not None}
+
+
+class RulesProtocol(Protocol):
+    """Sentences whose motions rules on the joints judge, and real clips by the same rules where there is a store."""
+
+    task = "rules"
+    Options = RulesOptions
+    stored = False
+
+    def __init__(self, subject: Subject, options: RulesOptions) -> None:
+        if missing := lacking(subject.engine, ["text"]):
+            raise RequestError(f"{missing}; rules judge motions made for sentences")
+        if subject.beside:
+            raise RequestError("task 'rules' measures one engine at a time: leave --beside out")
+        self.engine, self.store, self.options = subject.engine, subject.store, options
+        self.engine.options(_request("a person walks", None, 0, options.how))
+
+    def units(self) -> list[str]:
+        """Groups with each kind of length, and groups of real clips."""
+        made = [f"{group}, {lengths} lengths" for group in self.options.only for lengths in self.options.lengths]
+        real = ["real test", "real train", *(f"real labels of {group}" for group in self.options.only)]
+        return made + (real if self.store is not None else [])
+
+    def measure(self, unit: str, progress: Progress) -> dict[str, Any]:
+        """One group."""
+        if self.store is not None and unit.startswith("real "):
+            kind = unit.removeprefix("real ")
+            if kind.startswith("labels of "):
+                return real_quantities(self.store, kind.removeprefix("labels of "))
+            return judge_store(self.store, kind)
+        group, lengths = unit.removesuffix(" lengths").split(", ")
+        seeds = list(range(self.options.seed, self.options.seed + self.options.seeds))
+        return judge_engine(self.engine, group, seeds, lengths, progress=progress, **self.options.how)
+
+    def collect(self, found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        """What was made, by group and lengths, and what is real."""
+        real = {unit.removeprefix("real "): value for unit, value in found.items() if unit.startswith("real ")}
+        made = {unit: value for unit, value in found.items() if not unit.startswith("real ")}
+        return {**made, "real": real or None}
+
+    @classmethod
+    def tables(cls, result: Mapping[str, Any]) -> list[Table]:
+        """How often sentences are met, which are not, and quantities beside those of real clips."""
+        judged = {
+            name: value for name, value in result.items() if isinstance(value, Mapping) and "by_sentence" in value
+        }
+        counts = {
+            name: {"passed": _share(value, "passed", "of"), "style": _share(value, "style_passed", "style_of")}
+            for name, value in judged.items()
+        }
+        misses = [
+            f"* {name}: {value['by_sentence'][text]} {text}: {failures[0]}"
+            for name, value in judged.items()
+            for text, failures in sorted(value["failed"].items(), key=lambda entry: -len(entry[1]))[:6]
+        ]
+        means = {name: value["means"] for name, value in judged.items()}
+        means |= {f"real, {name}": value["means"] for name, value in (result.get("real") or {}).items()}
+        return [
+            Table("Sentences", ("passed", "style"), counts, after=tuple(misses)),
+            Table("Quantities", columns_of(means), means),
+        ]
+
+
+def _share(value: Mapping[str, Any], passed: str, of: str) -> str:
+    return f"{value[passed]} of {value[of]} ({100 * value[passed] / max(1, value[of]):.0f} %)"
 
 
 @dataclass(frozen=True)
@@ -71,7 +169,7 @@ def _named(facts: Measurements, content: str, side: str) -> dict[str, float]:
 
 
 def judge_engine(
-    engine: Engine, group: str, seeds: list[int], lengths: str = "given", **options: Any
+    engine: Engine, group: str, seeds: list[int], lengths: str = "given", *, progress: Progress = SILENT, **options: Any
 ) -> dict[str, Any]:
     """Make every sentence of a group with every seed and judge the results.
 
@@ -80,29 +178,24 @@ def judge_engine(
         group: "grammar", "free" or "fresh".
         seeds: Seeds of each sentence.
         lengths: "given" for the seconds listed with each sentence, "predicted" for the engine's own choice.
+        progress: Told about every step of the engine.
         **options: Of the request: steps, guidance, best_of, and those of the engine.
 
     Returns:
         Counts by sentence and in all, rules that failed, and means of the named quantities.
     """
-    how = {name: options.pop(name) for name in ("steps", "guidance", "best_of") if name in options}
     items = [(prompt, seed) for prompt in prompts(group) for seed in seeds]
     passed: dict[str, list[bool]] = defaultdict(list)
     styled: dict[str, list[bool]] = defaultdict(list)
     failed: dict[str, list[str]] = defaultdict(list)
     named: dict[str, list[float]] = defaultdict(list)
-    for start in tqdm(range(0, len(items), _BATCH), desc=group, unit="batch"):
+    for start in range(0, len(items), _BATCH):
         part = items[start : start + _BATCH]
         requests = [
-            Request(
-                (Segment(prompt.text, prompt.seconds if lengths == "given" else None),),
-                seed=seed,
-                options=options,
-                **how,
-            )
+            _request(prompt.text, prompt.seconds if lengths == "given" else None, seed, options)
             for prompt, seed in part
         ]
-        for (prompt, seed), (motion,) in zip(part, engine.serve(requests), strict=True):
+        for (prompt, seed), (motion,) in zip(part, engine.serve(requests, progress), strict=True):
             facts, found = quantities(motion, prompt)
             verdict = judge_measured(facts, prompt.content, prompt.side, prompt.style)
             passed[prompt.text].append(verdict.passed)
@@ -125,6 +218,13 @@ def judge_engine(
         "failed": dict(failed),
         "means": {name: fmean(values) for name, values in sorted(named.items())},
     }
+
+
+def _request(text: str, seconds: float | None, seed: int, options: Mapping[str, Any]) -> Request:
+    """What is asked for, with the options of a request apart from those of the engine."""
+    how = {name: options[name] for name in ("steps", "guidance", "best_of") if name in options}
+    rest = {name: value for name, value in options.items() if name not in how}
+    return Request((Segment(text, seconds),), seed=seed, options=rest, **how)
 
 
 def judge_store(store: Store, split: str = "test", fps: float = 20.0) -> dict[str, Any]:

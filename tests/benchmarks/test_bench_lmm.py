@@ -13,7 +13,7 @@ from benchmarks.lmm import bench_lmm, bench_samplers
 from benchmarks.lmm_official import bench_official_lmm, official_modules
 from motionloom.engines.lmm.engine import LMM
 from motionloom.errors import CheckpointError, RequestError
-from motionloom.evaluation.text_to_motion import EvaluateOptions
+from motionloom.evaluation.text import TextOptions
 from motionloom.models.diffusion.config import DiffusionConfig
 from motionloom.models.diffusion.schedule import Method
 
@@ -94,7 +94,7 @@ def test_both_networks_agree_and_are_timed():
 
 def test_both_samplers_are_timed_and_judged(store, scorer, tmp_path):
     engine = LMM(write_lmm(tmp_path / "lmm"))
-    options = EvaluateOptions("train", 1, 3, 2, variety=False)
+    options = TextOptions("train", 1, 3, 2, variety=False)
     samplers: dict[str, tuple[int, Method]] = {"2 ddim steps": (2, "ddim"), "1 dpm step": (1, "dpm")}
     found = bench_samplers(engine, 1.0, 1, 0, (store, scorer, options), samplers)
     assert set(found) == {*samplers, "faster", "real"}

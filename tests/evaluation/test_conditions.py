@@ -15,7 +15,9 @@ from motionloom.engines.base import Engine
 from motionloom.engines.registry import load
 from motionloom.errors import DataError, RequestError
 from motionloom.evaluation import condition_scores as measures
-from motionloom.evaluation.conditions import Pieces, TaskOptions, evaluate_tasks, markdown, measure, stays
+from motionloom.evaluation.conditions import ConditionOptions, ConditionProtocol, Pieces, measure, stays
+from motionloom.evaluation.harness import Subject, evaluate
+from motionloom.evaluation.registry import markdown
 from motionloom.motion import rotations as rot
 from motionloom.motion.edit import cut, face_forward
 from motionloom.motion.motion import Motion
@@ -175,9 +177,9 @@ def test_gestures_are_scored_by_their_strokes():
 
 def test_an_engine_is_measured_on_what_it_serves_and_a_run_goes_on(store, tmp_path):
     engine = load(write_lmm(tmp_path / "lmm"))
-    options = TaskOptions(("train",), ("prediction", "video", "music"), clips=2, seeds=1)
+    options = ConditionOptions(("train",), ("prediction", "video", "music"), clips=2, seeds=1)
     out = tmp_path / "tasks.json"
-    result = evaluate_tasks(engine, store, options, out)
+    result = evaluate(ConditionProtocol, Subject(engine, store), options=options, out=out)
     assert json.loads(out.read_text()) == result
     assert not (tmp_path / ".tasks.json.parts").exists()
     assert result["tasks"]["music"] == {"left out": "engine 'lmm' does not serve music"}
@@ -190,11 +192,11 @@ def test_an_engine_is_measured_on_what_it_serves_and_a_run_goes_on(store, tmp_pa
     parts.mkdir()
     (parts / "head.json").write_text("{}")
     with pytest.raises(RequestError, match="unfinished run of other settings"):
-        evaluate_tasks(engine, store, options, out)
+        evaluate(ConditionProtocol, Subject(engine, store), options=options, out=out)
 
 
 def test_pieces_are_the_same_each_time_and_of_the_length_asked_for(store):
-    options = TaskOptions(("train",), clips=3)
+    options = ConditionOptions(("train",), clips=3)
     first, again = (Pieces(store, options, 10.0).of("prediction")[0] for _ in range(2))
     assert len(first) == 3
     assert all(len(motion) == 50 and motion.fps == 25.0 for motion in first)
@@ -209,18 +211,18 @@ def test_pieces_are_the_same_each_time_and_of_the_length_asked_for(store):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"splits": ("all",)}, "splits .'all'. are unknown"),
-        ({"tasks": ("singing",)}, "tasks singing are unknown; tasks are prediction"),
-        ({"clips": 1}, "give at least 2 clips and 1 seed"),
+        ({"splits": ("all",)}, "split 'all' is unknown; splits are train, val, test"),
+        ({"only": ("singing",)}, "tasks singing are unknown; tasks are prediction"),
+        ({"clips": 1}, "clips is 1; give a whole number, from 2"),
     ],
 )
 def test_wrong_options_get_one_line(options, message):
     with pytest.raises(RequestError, match=message):
-        TaskOptions(**options)
+        ConditionOptions(**options)
 
 
 def test_speech_without_its_program_is_left_out(store, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    options = TaskOptions(("train",), ("speech",))
+    options = ConditionOptions(("train",), ("speech",))
     found = measure(Truth([]), "speech", Pieces(store, options, 5.0), options)
     assert found == {"left out": "espeak-ng is not installed"}

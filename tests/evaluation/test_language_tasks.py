@@ -8,14 +8,17 @@ import torch
 from make_lmm import write_lmm
 from make_m3gpt import write_m3gpt
 
+from motionloom.engines.m3gpt import engine as m3gpt
 from motionloom.engines.m3gpt.engine import M3GPT
 from motionloom.engines.registry import load
 from motionloom.errors import DataError, RequestError
 from motionloom.evaluation import comparison as scores
-from motionloom.evaluation import dance as m3gpt_dances
-from motionloom.evaluation.language import EvaluateM3GPTOptions, evaluate_m3gpt, markdown
+from motionloom.evaluation import dance as dances
+from motionloom.evaluation.harness import Subject, evaluate
+from motionloom.evaluation.language import TASKS, LanguageOptions, LanguageProtocol
+from motionloom.evaluation.registry import markdown
 
-OPTIONS = EvaluateM3GPTOptions(split="train", clips=6, neighbours=4, pool=2, examples=3)
+OPTIONS = LanguageOptions(split="train", clips=6, neighbours=4, pool=2, examples=3)
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +31,19 @@ def result(engine, scorer, store, tmp_path_factory):
     beside = [load(write_lmm(tmp_path_factory.mktemp("lmm"), music_dim=78))]
     with pytest.MonkeyPatch.context() as patch:
         # The clips of the small store last two seconds, and none is a dance.
-        patch.setattr(m3gpt_dances, "_SHORTEST", 1.0)
-        patch.setattr(m3gpt_dances, "_LONG", (1.5, 6.0))
-        patch.setattr(m3gpt_dances, "MUSIC_PIECE", 1.0)
-        patch.setattr(m3gpt_dances, "_HELD_OUT", ("train",))
-        patch.setattr(m3gpt_dances, "is_dance", lambda clip: "walk" in clip.labels["description"])
-        return evaluate_m3gpt(engine, scorer, store, OPTIONS, beside)
+        patch.setattr(dances, "_SHORTEST", 1.0)
+        patch.setattr(dances, "_LONG", (1.5, 6.0))
+        patch.setattr(dances, "_HEARD", 1.0)
+        patch.setattr(m3gpt, "MUSIC_PIECE", 1.0)
+        patch.setattr(dances, "_HELD_OUT", ("train",))
+        patch.setattr(dances, "is_dance", lambda clip: "walk" in clip.labels["description"])
+        subject = Subject(engine, store, scorer, tuple(beside))
+        out = tmp_path_factory.mktemp("result") / "language.json"
+        return evaluate(LanguageProtocol, subject, options=OPTIONS, out=out)
 
 
 def test_every_task_has_its_rows_and_figures(result):
-    assert set(result["tasks"]) == set(OPTIONS.tasks)
+    assert set(result["tasks"]) == set(TASKS)
     for task, table in result["tasks"].items():
         assert table["clips"] >= 3, task
         assert "engine" in table["rows"], task
@@ -61,7 +67,7 @@ def test_the_truth_is_the_upper_row(result):
 
 def test_other_engines_have_a_row_where_they_serve_the_task(result):
     with_row = {task for task, table in result["tasks"].items() if "lmm" in table["rows"]}
-    assert set(OPTIONS.tasks) - with_row == {"motion-to-text", "dance-to-music", "music-to-text", "long-dance"}
+    assert set(TASKS) - with_row == {"motion-to-text", "dance-to-music", "music-to-text", "long-dance"}
     assert [each["name"] for each in result["beside"]] == ["lmm"]
     assert "lmm, shuffled music" in result["tasks"]["music-to-dance"]["rows"]
 
@@ -119,10 +125,15 @@ def test_everyone_gets_what_belongs_to_somebody_else():
         assert all(own != other for own, other in enumerate(shifted))
 
 
-def test_what_cannot_be_measured_is_refused(engine, scorer, store):
-    with pytest.raises(RequestError, match="flying was asked for"):
-        EvaluateM3GPTOptions(tasks=("flying",))
-    with pytest.raises(RequestError, match="each at least 2"):
-        EvaluateM3GPTOptions(clips=1)
+def test_what_cannot_be_measured_is_refused(engine, scorer, store, tmp_path):
+    with pytest.raises(RequestError, match="tasks flying are unknown; tasks are text-to-motion"):
+        LanguageOptions(only=("flying",))
+    with pytest.raises(RequestError, match="clips is 1; give a whole number, from 2"):
+        LanguageOptions(clips=1)
     with pytest.raises(DataError, match="different things with captions; pools of 32 need as many"):
-        evaluate_m3gpt(engine, scorer, store, EvaluateM3GPTOptions(split="train"))
+        evaluate(
+            LanguageProtocol,
+            Subject(engine, store, scorer),
+            options=LanguageOptions(split="train"),
+            out=tmp_path / "language.json",
+        )

@@ -12,10 +12,16 @@ from make_mmm import write_engine
 from motionloom.engines.registry import load
 from motionloom.engines.text_motion import Scorer
 from motionloom.errors import CheckpointError, DataError, RequestError
-from motionloom.evaluation import text_to_motion as evaluation
-from motionloom.evaluation.text_to_motion import ROWS, EvaluateOptions, evaluate, markdown
+from motionloom.evaluation.harness import Subject
+from motionloom.evaluation.harness import evaluate as run
+from motionloom.evaluation.registry import markdown
+from motionloom.evaluation.text import ROWS, TextOptions, TextProtocol
 
-OPTIONS = EvaluateOptions(split="train", repeats=2, seed=3, pool=2)
+OPTIONS = TextOptions(split="train", repeats=2, seed=3, pool=2)
+
+
+def evaluate(engine, scorer, store, options, out):
+    return run(TextProtocol, Subject(engine, store, scorer), options=options, out=out)
 
 
 @pytest.fixture(scope="module")
@@ -45,23 +51,23 @@ def test_every_row_has_its_figures(result, scorer, store):
 
 
 def test_an_interrupted_run_goes_on_to_the_same_table(engine, scorer, store, result, tmp_path, monkeypatch):
-    measure, left = evaluation._Protocol.measure, 4
+    measure, left = TextProtocol.measure, 4
 
-    def stopping(protocol, row, repeat):
+    def stopping(protocol, unit, progress):
         nonlocal left
         left -= 1
         if left < 0:
             raise KeyboardInterrupt
-        return measure(protocol, row, repeat)
+        return measure(protocol, unit, progress)
 
     out = tmp_path / "table.json"
-    monkeypatch.setattr(evaluation._Protocol, "measure", stopping)
+    monkeypatch.setattr(TextProtocol, "measure", stopping)
     with pytest.raises(KeyboardInterrupt):
         evaluate(engine, scorer, store, OPTIONS, out)
     assert not out.exists()
-    with pytest.raises(RequestError, match="unfinished run of other settings"):
+    with pytest.raises(RequestError, match=r"unfinished run of other settings or weights \(options differ\)"):
         evaluate(engine, scorer, store, dataclasses.replace(OPTIONS, seed=4), out)
-    monkeypatch.setattr(evaluation._Protocol, "measure", measure)
+    monkeypatch.setattr(TextProtocol, "measure", measure)
     again = evaluate(engine, scorer, store, OPTIONS, out)
     assert [path.name for path in tmp_path.iterdir()] == ["table.json"]
     assert json.loads(out.read_text()) == again
@@ -90,14 +96,14 @@ def test_bad_input_is_named(scorer, engine, store, tmp_path):
     with pytest.raises(CheckpointError, match=r"holds a tokenizer; scoring .* needs a 'matcher'"):
         Scorer(engine.folder / "tokenizer")
     with pytest.raises(DataError, match=r"different things; pools of 32 need as many"):
-        evaluate(engine, scorer, store, EvaluateOptions(split="test"), tmp_path / "x.json")
+        evaluate(engine, scorer, store, TextOptions(split="test"), tmp_path / "x.json")
     with pytest.raises(RequestError, match="split 'all' is unknown"):
-        EvaluateOptions(split="all")
+        TextOptions(split="all")
 
 
 def test_an_engine_without_a_tokenizer_has_no_such_row(scorer, store, tmp_path):
     lmm_engine = load(write_lmm(tmp_path / "lmm"))
-    options = dataclasses.replace(OPTIONS, repeats=1, variety=False, clips=3, steps=2, method="ddim")
+    options = dataclasses.replace(OPTIONS, repeats=1, variety=False, clips=3, steps=2, options={"method": "ddim"})
     result = evaluate(lmm_engine, scorer, store, options, tmp_path / "table.json")
     assert tuple(result["rows"]) == tuple(row for row in ROWS if row != "tokenizer")
     assert result["engine"]["name"] == "lmm"

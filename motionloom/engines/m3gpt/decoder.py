@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from motionloom.conditions.audio import MIN_SECONDS, RATE, SILENCE, Sound, resample
@@ -31,7 +31,7 @@ from motionloom.motion.features.humanml3d import decode_features, encode_feature
 from motionloom.motion.features.layout import LAYOUTS
 from motionloom.motion.motion import Motion, take
 from motionloom.motion.retarget import retarget
-from motionloom.motion.skeleton import BODY_COLUMNS, CANONICAL
+from motionloom.motion.skeleton import BODY_COLUMNS, CANONICAL, PARTS
 from motionloom.motion.stance import follow_feet
 from motionloom.progress import SILENT, Progress
 from motionloom.schema import ranged
@@ -292,6 +292,16 @@ class MotionLanguageModel:
             piece = take(motion, torch.arange(run.start * size, run.stop * size))
             codes[run.start : run.stop] = self.motion.encode(self.stats.normalize(encode_features(piece))[None])[0]
         return codes
+
+    @torch.no_grad()
+    def reconstruct(self, motion: Motion, hidden: Bool[Tensor, " T"]) -> Motion:
+        """A motion at 20 fps whose hidden frames come from its own codes; see ``Engine.reconstruct``."""
+        line = Timeline(motion.with_(valid=None), ~hidden[:, None].expand(-1, len(PARTS)), 0)
+        known = self.encode_timeline(line)
+        # The last code may be begun only: the frames that it lacks are held.
+        frames = torch.arange(len(known) * self.motion.frames_per_token).clamp(max=len(motion) - 1)
+        whole = self.stats.normalize(encode_features(motion)[frames])
+        return self.decode_timeline(line, self.motion.encode(whole[None])[0], known)
 
     def decode_timeline(self, line: Timeline, codes: Int[Tensor, " N"], known: Int[Tensor, " N"]) -> Motion:
         """Put the known frames of a timeline, to the bit, together with what was written for the others.

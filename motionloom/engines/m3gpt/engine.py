@@ -15,8 +15,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from motionloom.conditions.audio import Sound
@@ -94,7 +95,8 @@ class M3GPT(Engine):
     @property
     def capabilities(self) -> frozenset[str]:
         """What a request may need."""
-        return frozenset({"text", "unconditioned", "music", "known frames", "segments", "describe", "compose", "ask"})
+        requests = {"text", "unconditioned", "music", "known frames", "segments"}
+        return frozenset(requests | {"describe", "describe music", "compose", "ask", "reconstruct"})
 
     @property
     def min_seconds(self) -> float:
@@ -129,6 +131,18 @@ class M3GPT(Engine):
         """Say in words how one dances to music; see ``words.music_to_text``."""
         with using_threads(self.threads):
             return words.music_to_text(self.model, sound, count, seed=seed)
+
+    def reconstruct(self, motion: Motion, hidden: Bool[Tensor, " T"] | None = None) -> Motion:
+        """A motion through the tokenizer; see ``Engine.reconstruct``."""
+        if hidden is None:
+            return self.model.decode(self.model.encode(motion, PIECE))
+        return self.model.reconstruct(motion, hidden)
+
+    def seams(self, request: Request) -> list[float]:
+        """Times [s] at which pieces meet that a prompt can hold; see ``Engine.seams``."""
+        plan, rate = self._plan(request), self.model.rate
+        ends = np.cumsum([len(plan.codes), *(piece.codes or 0 for piece in plan.pieces)])[1:-1]
+        return [float(end) / rate for end in ends] if plan.window is None else []
 
     @torch.no_grad()
     def run(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[list[Motion]]:

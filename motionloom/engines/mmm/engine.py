@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from motionloom.data.loader import Stats
 from motionloom.engines.base import Engine
 from motionloom.engines.lengths import LengthEstimator
-from motionloom.engines.mmm.inpaint import complete
+from motionloom.engines.mmm.inpaint import complete, reconstructed
 from motionloom.engines.mmm.loop import close, decode_loop
 from motionloom.engines.mmm.path import paces, steer
 from motionloom.engines.mmm.story import SHORTEST, tell
@@ -93,7 +95,7 @@ class MMM(Engine):
     @property
     def capabilities(self) -> frozenset[str]:
         """What a request may need; body parts can be known only where the tokenizer tells them apart."""
-        whole = {"text", "unconditioned", "segments", "known frames", "path", "loop"}
+        whole = {"text", "unconditioned", "segments", "known frames", "path", "loop", "reconstruct"}
         return frozenset(whole | {"known parts"} if isinstance(self.tokenizer, BodyTokenizer) else whole)
 
     @property
@@ -111,6 +113,10 @@ class MMM(Engine):
         """Licences of transformer, tokenizer and length predictor, and of what they were made from."""
         order = ("masked", "tokenizer", "length")
         return [licence for name in order for licence in self.checkpoints[name].licences]
+
+    def reconstruct(self, motion: Motion, hidden: Bool[Tensor, " T"] | None = None) -> Motion:
+        """A motion through the tokenizer; see ``Engine.reconstruct``."""
+        return reconstructed(self.tokens, motion, hidden)
 
     @torch.no_grad()
     def run(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[list[Motion]]:

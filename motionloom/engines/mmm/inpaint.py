@@ -7,15 +7,16 @@ are put back as they came, at the source's own frame rate, and the seams are ble
 import math
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from motionloom.engines.mmm.tokens import FPS, Item, Job, MMMOptions, Tokens
 from motionloom.engines.timeline import Timeline, blended, leg_scale, timeline
 from motionloom.motion import rotations as rot
 from motionloom.motion.blend import resample_smoothly
+from motionloom.motion.features.humanml3d import encode_features
 from motionloom.motion.motion import Motion
-from motionloom.motion.skeleton import CANONICAL
+from motionloom.motion.skeleton import CANONICAL, PARTS
 from motionloom.progress import SILENT, Progress
 
 _SLACK = 1e-6
@@ -34,6 +35,19 @@ def complete(tokens: Tokens, items: list[Item], options: MMMOptions, progress: P
     ]
     filled = tokens.fill(jobs, options, progress)
     return [_composed(tokens, line, job.ids, ids) for line, job, ids in zip(lines, jobs, filled, strict=True)]
+
+
+@torch.no_grad()
+def reconstructed(tokens: Tokens, motion: Motion, hidden: Bool[Tensor, " T"] | None) -> Motion:
+    """A motion at 20 fps through the tokenizer, all of it or its hidden frames; see ``Engine.reconstruct``."""
+    stats, tokenizer = tokens.stats, tokens.tokenizer
+    if hidden is None:
+        return tokens.decode(tokenizer.encode(stats.normalize(encode_features(motion))[None])[0])
+    line = Timeline(motion.with_(valid=None), ~hidden[:, None].expand(-1, len(PARTS)), 0)
+    known = known_tokens(tokens, line)
+    # The last token may be begun only: the frames that it lacks are held.
+    frames = torch.arange(len(known) * tokens.per_token).clamp(max=len(motion) - 1)
+    return _composed(tokens, line, known, tokenizer.encode(stats.normalize(encode_features(motion)[frames])[None])[0])
 
 
 def known_tokens(tokens: Tokens, line: Timeline) -> Int[Tensor, "N *parts"]:
