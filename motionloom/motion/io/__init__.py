@@ -22,6 +22,10 @@ READERS = {
     ".npz": "motionloom.motion.io.arrays:read_npz",
     ".npy": "motionloom.motion.io.arrays:read_npy",
     ".csv": "motionloom.motion.io.arrays:read_csv",
+    ".glb": "motionloom.motion.io.glb_read:read_glb",
+    ".gltf": "motionloom.motion.io.glb_read:read_glb",
+    ".vrm": "motionloom.motion.io.glb_read:read_glb",
+    ".vrma": "motionloom.motion.io.glb_read:read_glb",
 }
 WRITERS = {
     ".bvh": "motionloom.motion.io.bvh_write:write_bvh",
