@@ -30,6 +30,10 @@ READERS = {
 WRITERS = {
     ".bvh": "motionloom.motion.io.bvh_write:write_bvh",
     ".glb": "motionloom.motion.io.gltf:write_glb",
+    ".vrma": "motionloom.motion.io.vrma:write_vrma",
+    ".fbx": "motionloom.motion.io.fbx_write:write_fbx",
+    ".usda": "motionloom.motion.io.usd:write_usd",
+    ".usdz": "motionloom.motion.io.usd:write_usd",
     ".amass.npz": "motionloom.motion.io.amass:write_amass",
     ".npz": "motionloom.motion.io.arrays:write_npz",
     ".npy": "motionloom.motion.io.arrays:write_npy",

@@ -1,4 +1,4 @@
-"""Which node of a rig is which bone of a body, by its name: families of names are data in ``names/*.toml``.
+"""Which node of a rig is which bone of a body, by its name: families of names are data in ``spellings/*.toml``.
 
 A family lists its names with ``{s}`` for the side and, for fingers, ``{f}`` and ``{n}``; of several spellings the first
 is the one that is written. Letter case and separators do not count (``L_Thigh``, ``l.thigh``, ``LThigh`` are one), nor
@@ -145,7 +145,7 @@ def parse_family(name: str, table: dict[str, Any]) -> Family:
 @lru_cache(maxsize=1)
 def families() -> dict[str, Family]:
     """All families, by name."""
-    folder = resources.files("motionloom.motion.rigs.names")
+    folder = resources.files("motionloom.motion.rigs.spellings")
     files = sorted((item for item in folder.iterdir() if item.name.endswith(".toml")), key=lambda item: item.name)
     return {
         (name := file.name.removesuffix(".toml")): parse_family(name, tomllib.loads(file.read_text(encoding="utf-8")))

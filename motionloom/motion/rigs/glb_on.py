@@ -5,19 +5,17 @@ without changes of sign, and the animation's ``extras`` say frame rate, loop, co
 """
 
 import copy
-import json
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from motionloom.errors import MotionFileError
+from motionloom.motion.io.gltf_build import Builder
 from motionloom.motion.io.glb_read import Document, read_document, read_uri
 from motionloom.motion.rigs.onto import Retargeted
 from motionloom.motion.rigs.reduce import reduce_keys
-
-_FLOAT = 5126
+from motionloom.motion.rigs.scene import Scene
 
 
 def write_glb_on(
@@ -40,61 +38,15 @@ def write_glb_on(
         raise MotionFileError(f"{path}: the character {scene.path.name} is no glTF; write its own format instead")
     document = read_document(scene.path)
     tree = copy.deepcopy(document.json)
-    binary = _one_buffer(document, tree)
-    extra = bytearray()
-    start = len(binary)
-
-    def add(array: np.ndarray, form: str, *, limits: bool = False) -> int:
-        raw = np.ascontiguousarray(array, dtype=np.float32).tobytes()
-        views, accessors = tree.setdefault("bufferViews", []), tree.setdefault("accessors", [])
-        views.append({"buffer": 0, "byteOffset": start + len(extra), "byteLength": len(raw)})
-        entry: dict[str, Any] = {
-            "bufferView": len(views) - 1,
-            "componentType": _FLOAT,
-            "count": len(array),
-            "type": form,
-        }
-        if limits:
-            entry["min"], entry["max"] = [float(np.float32(array.min()))], [float(np.float32(array.max()))]
-        accessors.append(entry)
-        extra.extend(raw + b"\0" * (-len(raw) % 4))
-        return len(accessors) - 1
-
-    nodes = tree["nodes"]
-    samplers: list[dict[str, Any]] = []
-    channels: list[dict[str, Any]] = []
-    clocks: dict[bytes, int] = {}
+    build = Builder(tree, bytes(_one_buffer(document, tree)))
+    clip = build.clip(name or "motion", facts or {})
     tracks = [(node, "translation", values) for node, values in sorted(done.translations.items())]
     tracks += [(node, "rotation", values) for node, values in sorted(done.rotations.items())]
     for node, kind, values in tracks:
-        _loose(nodes[scene.source[node]], scene.translations[node], scene.rotations[node], scene.scales[node])
+        _loose(tree["nodes"][scene.source[node]], scene, node)
         keys = reduce_keys(values, kind, degrees=reduce, size=done.rig.leg) if reduce > 0 else np.arange(len(values))
-        times = (keys / done.fps).astype(np.float32)
-        clock = times.tobytes()
-        if clock not in clocks:
-            clocks[clock] = add(times, "SCALAR", limits=True)
-        rows = np.roll(values[keys], -1, axis=1) if kind == "rotation" else values[keys]
-        output = add(rows, "VEC4" if kind == "rotation" else "VEC3")
-        channels.append({"sampler": len(samplers), "target": {"node": scene.source[node], "path": kind}})
-        samplers.append({"input": clocks[clock], "output": output, "interpolation": "LINEAR"})
-    title = _free_name(name or "motion", [entry.get("name") for entry in tree.get("animations", [])])
-    animation = {"name": title, "samplers": samplers, "channels": channels, "extras": facts or {}}
-    tree.setdefault("animations", []).append(animation)
-    whole = bytes(binary) + bytes(extra)
-    tree["buffers"] = [{**(tree.get("buffers") or [{}])[0], "byteLength": len(whole)}, *tree.get("buffers", [])[1:]]
-    write_container(path, tree, whole)
-
-
-def write_container(path: str | Path, tree: dict[str, Any], binary: bytes) -> None:
-    """Write a GLB of a JSON tree and its binary chunk."""
-    text = json.dumps(tree, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
-    text += b" " * (-len(text) % 4)
-    binary += b"\0" * (-len(binary) % 4)
-    total = 12 + 8 + len(text) + 8 + len(binary)
-    with Path(path).open("wb") as file:
-        file.write(struct.pack("<4sII", b"glTF", 2, total))
-        file.write(struct.pack("<I4s", len(text), b"JSON") + text)
-        file.write(struct.pack("<I4s", len(binary), b"BIN\0") + binary)
+        build.track(clip, scene.source[node], kind, keys / done.fps, values[keys])
+    build.write(path)
 
 
 def _one_buffer(document: Document, tree: dict[str, Any]) -> bytearray:
@@ -144,20 +96,11 @@ def _move_view(view: dict[str, Any], moved: dict[int, int], place: dict[int, int
         view["buffer"] = place[buffer]
 
 
-def _loose(node: dict[str, Any], move: np.ndarray, turn: np.ndarray, size: np.ndarray) -> None:
+def _loose(node: dict[str, Any], scene: Scene, at: int) -> None:
     """A node that is animated must not have a matrix (glTF 2.0, section 3.5.3): write its parts instead."""
     if "matrix" not in node:
         return
     del node["matrix"]
-    node["translation"] = [float(x) for x in move]
-    node["rotation"] = [float(x) for x in np.roll(turn, -1)]
-    node["scale"] = [float(x) for x in size]
-
-
-def _free_name(name: str, taken: list[Any]) -> str:
-    name = name[:60] or "motion"
-    copy_, count = name, 1
-    while copy_ in taken:
-        count += 1
-        copy_ = f"{name}.{count:03d}"
-    return copy_
+    node["translation"] = [float(x) for x in scene.translations[at]]
+    node["rotation"] = [float(x) for x in np.roll(scene.rotations[at], -1)]
+    node["scale"] = [float(x) for x in scene.scales[at]]

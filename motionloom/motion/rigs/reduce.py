@@ -58,3 +58,9 @@ def _off(first: np.ndarray, last: np.ndarray, inner: np.ndarray, share: np.ndarr
     b = torch.from_numpy(np.ascontiguousarray(np.broadcast_to(last, inner.shape)))
     between = rot.slerp(a, b, torch.from_numpy(share))
     return rot.angle_between(between, torch.from_numpy(np.ascontiguousarray(inner))).numpy()
+
+
+def reduce_curve(values: Float[np.ndarray, " T"], tolerance: float) -> Int[np.ndarray, " K"]:
+    """Frames whose keys are kept of a curve of one number that may be off by ``tolerance``."""
+    found = reduce_keys(values[:, None], "number", degrees=tolerance / (_METRES_A_DEGREE * 0.25))
+    return found
