@@ -26,6 +26,7 @@ READERS = {
     ".gltf": "motionloom.motion.io.glb_read:read_glb",
     ".vrm": "motionloom.motion.io.glb_read:read_glb",
     ".vrma": "motionloom.motion.io.glb_read:read_glb",
+    ".fbx": "motionloom.motion.io.fbx_read:read_fbx",
 }
 WRITERS = {
     ".bvh": "motionloom.motion.io.bvh_write:write_bvh",

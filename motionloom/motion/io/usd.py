@@ -96,7 +96,8 @@ def _lines(actor: Actor, facts: dict[str, Any]) -> Iterator[str]:
     yield 'def SkelRoot "Actor" (prepend apiSchemas = ["SkelBindingAPI"])'
     yield "{"
     yield "    rel skel:skeleton = </Actor/Skeleton>"
-    yield "    rel skel:animationSource = </Actor/Skeleton/Animation>"
+    clip = _plain(actor.name)
+    yield f"    rel skel:animationSource = </Actor/Skeleton/{clip}>"
     extent = _extent(actor)
     yield f"    float3[] extent = [{extent}]"
     yield from _skeleton(actor, paths)
@@ -127,8 +128,9 @@ def _skeleton(actor: Actor, paths: list[str]) -> Iterator[str]:
     yield f"        uniform token[] joints = [{joints}]"
     yield f"        uniform matrix4d[] bindTransforms = [{', '.join(_matrix(m) for m in bind)}]"
     yield f"        uniform matrix4d[] restTransforms = [{', '.join(_matrix(m) for m in rest)}]"
-    yield "        rel skel:animationSource = </Actor/Skeleton/Animation>"
-    yield '        def SkelAnimation "Animation"'
+    clip = _plain(actor.name)
+    yield f"        rel skel:animationSource = </Actor/Skeleton/{clip}>"
+    yield f'        def SkelAnimation "{clip}"'
     yield "        {"
     yield f"            uniform token[] joints = [{joints}]"
     ones = ", ".join(["(1, 1, 1)"] * len(paths))
@@ -184,8 +186,7 @@ def _joint_paths(actor: Actor) -> list[str]:
     """Paths of joints; a name of USD is letters, digits and underscores, so others become underscores."""
     labels: list[str] = []
     for name in actor.joints:
-        plain = re.sub(r"\W", "_", name, flags=re.ASCII) or "joint"
-        plain = f"_{plain}" if plain[0].isdigit() else plain
+        plain = _plain(name)
         label, count = plain, 1
         while label in labels:
             count += 1
@@ -195,6 +196,12 @@ def _joint_paths(actor: Actor) -> list[str]:
     for label, parent in zip(labels, actor.parents, strict=True):
         found.append(f"{found[parent]}/{label}" if parent >= 0 else label)
     return found
+
+
+def _plain(name: str) -> str:
+    """A name of USD: letters, digits and underscores, no digit first."""
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
+    return f"_{plain}" if plain[0].isdigit() else plain
 
 
 def _extent(actor: Actor) -> str:

@@ -136,6 +136,7 @@ def _motion(
     size = float(np.ptp(rest[kept, :3, 3], axis=0).max())
     if not size > 0:
         raise MotionFileError(f"{scene.path}: all joints of the skeleton lie at one place")
+    scale = scene.unit * _sane(size * scene.unit, notes)
     place = {joint: at for at, joint in enumerate(kept)}
     offsets = np.zeros((len(kept), 3))
     wander, stretched = 0.0, ""
@@ -157,7 +158,7 @@ def _motion(
         skeleton = Skeleton(
             tuple(label.get(joint, scene.names[joint]) for joint in kept),
             tuple(-1 if joint == root else place[parents[joint]] for joint in kept),
-            torch.from_numpy(offsets * scene.unit).float(),
+            torch.from_numpy(offsets * scale).float(),
         )
     except SkeletonError as error:
         raise MotionFileError(f"{scene.path}: {error} (at most {MAX_JOINTS} joints)") from None
@@ -173,8 +174,17 @@ def _motion(
         notes=tuple(notes),
     )
     local = rot.continuous(rot.normalize(to_local(delta, skeleton)))
-    place_ = torch.from_numpy(world[:, root, :3, 3] * scene.unit).float()
+    place_ = torch.from_numpy(world[:, root, :3, 3] * scale).float()
     return Motion(skeleton, local.float(), place_, fps, provenance=provenance)
+
+
+def _sane(size: float, notes: list[str]) -> float:
+    """Factor of a skeleton that is no body of this world in its file's unit: a power of ten, noted."""
+    if 0.3 < size < 12.0:
+        return 1.0
+    factor = 10.0 ** -np.round(np.log10(size / 1.7))
+    notes.append(f"the skeleton is {size:.3g} m large in its file's unit; taken as {size * factor:.3g} m")
+    return float(factor)
 
 
 def _conjugate(quaternions: np.ndarray) -> np.ndarray:

@@ -300,9 +300,9 @@ def _by_names(
             " delete one, or name the bones of the one to use with --map"
         )
     for bone, places in matches.items():
-        if bone not in bones and bone not in _CHAINS:
+        if bone not in bones and bone != "spine":
             bones[bone], rules[bone] = nodes[places[0]], f"names: {family.name}"
-    if any(rule.startswith("names") for rule in rules.values()):
+    if any(rule.startswith("names") for bone, rule in rules.items() if bone not in _CHAINS):
         notes.append(f"bone names are of the family {family.name!r}: {family.title}")
 
 
@@ -358,8 +358,9 @@ def _chains(scene: Scene, bones: dict[str, int], nodes: list[int]) -> tuple[tupl
         if node == hips:
             break
         spine.append(node)
-    collars = {bones[name] for name in ("left_collar", "right_collar") if name in bones}
-    spine = [node for node in reversed(spine) if node not in collars]
+    # 3ds Max Biped hangs the collars on the neck, which is a neck all the same.
+    others = {bones[name] for name in ("left_collar", "right_collar", "neck", "head") if name in bones}
+    spine = [node for node in reversed(spine) if node not in others]
     if "head" not in bones:
         return tuple(spine), ()
     neck = []
