@@ -54,8 +54,8 @@ def retarget(
         map and the mean angle between the source's limbs and the result's.
 
     Raises:
-        RetargetError: No map fits, or the source has legs of no length. Where its rest pose is not that of a standing
-            body, its rotations say nothing about ours; they are fitted to its positions then, and a note says so.
+        RetargetError: No map fits, the source has legs of no length, or its rest pose is not that of a standing
+            body, so that its rotations say nothing about ours.
     """
     source = motion.skeleton
     if source.same_tree(target) and bool(torch.allclose(source.offsets[1:], target.offsets[1:])):
@@ -63,8 +63,6 @@ def retarget(
     if hands and source.same_tree(CANONICAL_HANDS) and torch.allclose(source.offsets[1:22], target.offsets[1:]):
         return motion
     joint_map = joint_map or find_map(source)
-    if not stands(joint_map, source):
-        return _by_positions(motion, joint_map, target)
     bones = source.offsets[1:].detach().cpu().float().contiguous().numpy().tobytes()
     rig = _rig(joint_map, source.names, source.parents, bones, target)
     points = points_at(motion.positions, rig.slots)
@@ -85,29 +83,6 @@ def retarget(
         return body
     left, right = (rig.drivers[joint] for joint in _LEAVES[2:])
     return with_hands(body, motion, fingers, (left, right), rig.corrections[list(_LEAVES[2:])])
-
-
-def _by_positions(motion: Motion, joint_map: JointMap, target: Skeleton) -> Motion:
-    """Point every bone where the source's points; the twist about a bone is that of the rest pose."""
-    slots = joint_map.slots(motion.skeleton.names)
-    lacking = [name for name in target.names if name not in slots and name not in OPTIONAL]
-    if lacking:
-        raise RetargetError(f"map {joint_map.name!r} does not find {', '.join(lacking)} in this skeleton")
-    points = points_at(motion.positions, slots)
-    leg = float((points[0, 1] - points[0, 4]).norm() + (points[0, 4] - points[0, 7]).norm())
-    if leg < 1e-6:
-        raise RetargetError(f"the source's left leg has no length (map {joint_map.name!r}): joints coincide")
-    scale = float(target.offsets[4].norm() + target.offsets[7].norm()) / leg
-    local = fit_rotations(points, target)
-    hips = rot.rotate(local[:, :1], target.offsets[1:3].to(points).expand(len(points), -1, -1)).mean(1)
-    note = (
-        f"retargeted by map {joint_map.name!r}, scale {scale:.4f}, from positions: its rest pose is no standing body, so"
-        " the twist about each bone is that of a T-pose"
-    )
-    root = scale * points[:, 1:3].mean(1) - hips
-    return Motion(
-        target, rot.normalize(local), root, motion.fps, motion.valid, motion.contacts, motion.provenance.noting(note)
-    )
 
 
 @dataclass(frozen=True, eq=False)

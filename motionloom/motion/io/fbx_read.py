@@ -12,14 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from motionloom.errors import MotionFileError
 from motionloom.motion import rotations as rot
 from motionloom.motion.io.fbx_tree import MAGIC, Record
 from motionloom.motion.io.files import MAX_BYTES, MAX_FRAMES, MAX_NUMBER, read_bytes
 from motionloom.motion.motion import Motion
-from motionloom.motion.rigs.scene import MAX_NODES, Clip, Scene, Track, rotation_of, sort_nodes, unique_names, unit
+from motionloom.motion.rigs.scene import (
+    MAX_NODES,
+    Clip,
+    Scene,
+    Track,
+    as_tensor,
+    rotation_of,
+    sort_nodes,
+    unique_names,
+    unit,
+)
 
 TICKS = 46_186_158_000
 MAX_RECORDS = 2_000_000
@@ -44,7 +53,9 @@ class _Parser:
             raise MotionFileError(f"{path}: {word}")
         self.version = struct.unpack_from("<I", raw, len(MAGIC))[0]
         if not 7000 <= self.version < 8000:
-            raise MotionFileError(f"{path}: FBX version {self.version}; 7.0 to 7.7 are read, save it again as FBX 2014 or newer")
+            raise MotionFileError(
+                f"{path}: FBX version {self.version}; 7.0 to 7.7 are read, save it again as FBX 2014 or newer"
+            )
         self.wide = self.version >= 7500
 
     def top(self) -> Record:
@@ -65,7 +76,9 @@ class _Parser:
         self.count += 1
         start = at + head + name
         if not start + length <= end <= stop or depth > MAX_DEPTH or self.count > MAX_RECORDS or count > MAX_RECORDS:
-            raise MotionFileError(f"{self.path}: the record at byte {at} leaves the file; the file is cut off or damaged")
+            raise MotionFileError(
+                f"{self.path}: the record at byte {at} leaves the file; the file is cut off or damaged"
+            )
         label = self.raw[at + head : start].decode("latin-1")
         values, at = self.properties(start, start + length, count, label)
         record = Record(label, values)
@@ -281,7 +294,7 @@ def _axes(path: Path, settings: dict[str, tuple[Any, ...]]) -> np.ndarray:
 def _euler(degrees: np.ndarray, order: str) -> np.ndarray:
     """Rotation matrices of FBX angles: the first letter of the order turns first."""
     angles = np.radians(degrees)[..., ["XYZ".index(axis) for axis in reversed(order)]]
-    return rot.to_matrix(rot.from_euler(torch.from_numpy(np.ascontiguousarray(angles)), order[::-1])).numpy()
+    return rot.to_matrix(rot.from_euler(as_tensor(angles), order[::-1])).numpy()
 
 
 def _local(
@@ -316,7 +329,9 @@ def _local(
     scale = np.zeros((len(np.atleast_2d(size)), 4, 4)) + np.eye(4)
     for axis in range(3):
         scale[:, axis, axis] = np.atleast_2d(size)[:, axis]
-    found = shift(move) @ shift(offset) @ shift(pivot) @ spin(_euler(pre, "XYZ")) @ spin(_euler(np.atleast_2d(turn), order))
+    found = (
+        shift(move) @ shift(offset) @ shift(pivot) @ spin(_euler(pre, "XYZ")) @ spin(_euler(np.atleast_2d(turn), order))
+    )
     found = found @ np.linalg.inv(spin(_euler(post, "XYZ"))) @ shift(-pivot) @ shift(scale_offset) @ shift(scale_pivot)
     found = found @ scale @ shift(-scale_pivot)
     return np.broadcast_to(found, (frames, 4, 4)) if len(found) == 1 else found
@@ -359,7 +374,9 @@ def _skins(
             listed, weights = _first(record, "Indexes"), _first(record, "Weights")
             if place is None or mesh is None or listed is None or weights is None or not listed.properties:
                 continue
-            sure = listed.properties[0][: len(weights.properties[0])][weights.properties[0][: len(listed.properties[0])] > 0.5]
+            sure = listed.properties[0][: len(weights.properties[0])][
+                weights.properties[0][: len(listed.properties[0])] > 0.5
+            ]
             sure = sure[(sure >= 0) & (sure < len(place))]
             if len(sure):
                 matrix = link @ mesh

@@ -41,7 +41,12 @@ def write_fbx(motion: Motion, path: str | Path, *, name: str | None = None, loop
 
 
 def write_fbx_on(
-    done: Retargeted, path: str | Path, *, name: str | None = None, reduce: float = 0.0, facts: dict[str, Any] | None = None
+    done: Retargeted,
+    path: str | Path,
+    *,
+    name: str | None = None,
+    reduce: float = 0.0,
+    facts: dict[str, Any] | None = None,
 ) -> None:
     """Write a motion on a character: its joints under their names, its meshes without textures.
 
@@ -89,9 +94,7 @@ def _write(actor: Actor, path: str | Path, facts: dict[str, Any], *, reduce: flo
     write_tree(path, [*_head(actor), _definitions(scene), scene.objects, scene.connections, _takes(actor)])
 
 
-def _joints(
-    scene: _Scene, actor: Actor, move: np.ndarray, turn: np.ndarray, facts: dict[str, Any]
-) -> list[Int64]:
+def _joints(scene: _Scene, actor: Actor, move: np.ndarray, turn: np.ndarray, facts: dict[str, Any]) -> list[Int64]:
     models: list[Int64] = []
     degrees = np.degrees(smooth_euler(turn[None], "ZYX"))[0, :, ::-1]
     for joint, name in enumerate(actor.joints):
@@ -149,7 +152,11 @@ def _mesh(scene: _Scene, actor: Actor, models: list[Int64], mesh: SkinnedMesh) -
     layer.add("Materials", np.zeros(1, np.int32))
     top = record.add("Layer", 0)
     top.add("Version", 100)
-    for kind in ("LayerElementNormal", "LayerElementMaterial", *(["LayerElementUV"] if mesh.texture is not None else [])):
+    for kind in (
+        "LayerElementNormal",
+        "LayerElementMaterial",
+        *(["LayerElementUV"] if mesh.texture is not None else []),
+    ):
         element = top.add("LayerElement")
         element.add("Type", kind)
         element.add("TypedIndex", 0)
@@ -213,7 +220,12 @@ def _animation(scene: _Scene, actor: Actor, models: list[Int64], turn: np.ndarra
     stack, record = scene.object("AnimationStack", actor.name, "AnimStack", "")
     block = record.add("Properties70")
     times = np.array([round(frame * TICKS / actor.fps) for frame in range(len(actor))], dtype=np.int64)
-    for key, value in (("LocalStart", 0), ("LocalStop", times[-1]), ("ReferenceStart", 0), ("ReferenceStop", times[-1])):
+    for key, value in (
+        ("LocalStart", 0),
+        ("LocalStop", times[-1]),
+        ("ReferenceStart", 0),
+        ("ReferenceStop", times[-1]),
+    ):
         block.property70(key, "KTime", "Time", "", Int64(value))
     layer, _ = scene.object("AnimationLayer", actor.name, "AnimLayer", "")
     scene.join(layer, stack)
@@ -223,7 +235,9 @@ def _animation(scene: _Scene, actor: Actor, models: list[Int64], turn: np.ndarra
     for joint, model in enumerate(models):
         _curves(scene, layer, model, "R", "Lcl Rotation", degrees[:, joint], times, reduce)
         if joint == 0 or float(np.abs(actor.translations[:, joint] - rest[joint]).max()) > 1e-6:
-            _curves(scene, layer, model, "T", "Lcl Translation", actor.translations[:, joint] * _CM, times, reduce * 0.25)
+            _curves(
+                scene, layer, model, "T", "Lcl Translation", actor.translations[:, joint] * _CM, times, reduce * 0.25
+            )
 
 
 def _curves(
@@ -333,5 +347,3 @@ def _takes(actor: Actor) -> Record:
     take.add("LocalTime", Int64(0), Int64(stop))
     take.add("ReferenceTime", Int64(0), Int64(stop))
     return takes
-
-

@@ -158,9 +158,7 @@ class Document:
         if code not in (5121, 5123, 5125) or not 0 < count <= len(rows):
             raise MotionFileError(f"{self.path}: {where} has a sparse part of type {_short(code)}, count {count}")
         places = self._rows(indices.get("bufferView"), indices.get("byteOffset", 0), (count, 1), _TYPES[code], where)
-        found = self._rows(
-            values.get("bufferView"), values.get("byteOffset", 0), (count, rows.shape[1]), dtype, where
-        )
+        found = self._rows(values.get("bufferView"), values.get("byteOffset", 0), (count, rows.shape[1]), dtype, where)
         if int(places.max()) >= len(rows):
             raise MotionFileError(f"{self.path}: {where} has a sparse index beyond its {len(rows)} rows")
         rows = rows.copy()
@@ -273,7 +271,9 @@ def read_uri(path: Path, uri: Any, where: str) -> bytes:
     if uri.startswith("data:"):
         head, _, body = uri.partition(",")
         try:
-            return base64.b64decode(body, validate=True) if head.endswith(";base64") else unquote(body).encode("latin-1")
+            return (
+                base64.b64decode(body, validate=True) if head.endswith(";base64") else unquote(body).encode("latin-1")
+            )
         except (binascii.Error, ValueError):
             raise MotionFileError(f"{path}: {where} has a data URI that cannot be decoded") from None
     name = unquote(uri)
@@ -447,7 +447,9 @@ def _humanoid(document: Document, place: dict[int, int]) -> tuple[str, dict[str,
             # VRM 0.x calls the three bones of a thumb proximal, intermediate, distal; 1.0 counts from the palm.
             words = {"Proximal": "Metacarpal", "Intermediate": "Proximal"}
             found = {
-                next((bone[:-len(a)] + b for a, b in words.items() if "Thumb" in bone and bone.endswith(a)), bone): node
+                next(
+                    (bone[: -len(a)] + b for a, b in words.items() if "Thumb" in bone and bone.endswith(a)), bone
+                ): node
                 for bone, node in found.items()
             }
         return kind, found
@@ -473,17 +475,19 @@ def _clip(document: Document, at: int, entry: dict[str, Any], place: dict[int, i
         index = channel.get("sampler")
         if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(samplers):
             raise MotionFileError(f"{path}: channel {number} of {where} has sampler {_short(index)}")
-        tracks[place[node], kind] = _track(document, samplers[index], PATHS[kind], f"sampler {index} of {where}", clocks)
+        tracks[place[node], kind] = _track(
+            document, samplers[index], PATHS[kind], f"sampler {index} of {where}", clocks
+        )
     extras = entry.get("extras")
     name = entry.get("name")
     return Clip(
-        name if isinstance(name, str) and name else f"animation_{at}", tracks, extras if isinstance(extras, dict) else {}
+        name if isinstance(name, str) and name else f"animation_{at}",
+        tracks,
+        extras if isinstance(extras, dict) else {},
     )
 
 
-def _track(
-    document: Document, sampler: dict[str, Any], width: int, where: str, clocks: dict[int, np.ndarray]
-) -> Track:
+def _track(document: Document, sampler: dict[str, Any], width: int, where: str, clocks: dict[int, np.ndarray]) -> Track:
     path, form = document.path, sampler.get("interpolation", "LINEAR")
     if form not in ("LINEAR", "STEP", "CUBICSPLINE"):
         raise MotionFileError(f"{path}: {where} has interpolation {_short(form)}; glTF knows LINEAR, STEP, CUBICSPLINE")

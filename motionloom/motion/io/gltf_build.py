@@ -19,7 +19,9 @@ class Builder:
     """
 
     def __init__(self, tree: dict[str, Any] | None = None, data: bytes = b"") -> None:
-        self.tree: dict[str, Any] = tree if tree is not None else {"asset": {"version": "2.0", "generator": "motionloom"}}
+        self.tree: dict[str, Any] = (
+            tree if tree is not None else {"asset": {"version": "2.0", "generator": "motionloom"}}
+        )
         self.data = bytearray(data)
         self.data += b"\0" * (-len(self.data) % 4)
         self._clocks: dict[bytes, int] = {}

@@ -39,7 +39,12 @@ def write_usd(motion: Motion, path: str | Path, *, name: str | None = None, loop
 
 
 def write_usd_on(
-    done: Retargeted, path: str | Path, *, name: str | None = None, reduce: float = 0.0, facts: dict[str, Any] | None = None
+    done: Retargeted,
+    path: str | Path,
+    *,
+    name: str | None = None,
+    reduce: float = 0.0,
+    facts: dict[str, Any] | None = None,
 ) -> None:
     """Write a motion on a character: its joints and its meshes, without textures.
 

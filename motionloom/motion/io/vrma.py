@@ -74,7 +74,12 @@ def write_vrma(
 
 
 def write_vrma_on(
-    done: Retargeted, path: str | Path, *, name: str | None = None, reduce: float = 0.0, facts: dict[str, Any] | None = None
+    done: Retargeted,
+    path: str | Path,
+    *,
+    name: str | None = None,
+    reduce: float = 0.0,
+    facts: dict[str, Any] | None = None,
 ) -> None:
     """Write the motion as VRMA; the format knows no character, so players put it on theirs.
 

@@ -16,7 +16,7 @@ from motionloom.motion.io.glb_read import Document, read_document
 from motionloom.motion.kinematics import to_local
 from motionloom.motion.motion import Motion
 from motionloom.motion.rigs.onto import Retargeted
-from motionloom.motion.rigs.scene import Scene, matrices, quaternion_between, rotation_of
+from motionloom.motion.rigs.scene import Scene, as_tensor, matrices, quaternion_between, rotation_of
 from motionloom.motion.skeleton import Skeleton
 
 INFLUENCES = 4
@@ -202,11 +202,15 @@ def _primitive(
 ) -> tuple | None:
     node = document.table("nodes")[at]
     attributes = primitive.get("attributes", {})
-    if "POSITION" not in attributes or primitive.get("mode", 4) != 4 or primitive.get("extensions", {}).keys() & {
-        "KHR_draco_mesh_compression"
-    }:
+    if (
+        "POSITION" not in attributes
+        or primitive.get("mode", 4) != 4
+        or primitive.get("extensions", {}).keys() & {"KHR_draco_mesh_compression"}
+    ):
         return None
-    wanted = [attributes[key] for key in ("POSITION", "NORMAL", "TEXCOORD_0", "JOINTS_0", "WEIGHTS_0") if key in attributes]
+    wanted = [
+        attributes[key] for key in ("POSITION", "NORMAL", "TEXCOORD_0", "JOINTS_0", "WEIGHTS_0") if key in attributes
+    ]
     wanted += [primitive["indices"]] if "indices" in primitive else []
     if any(document.packed(index) for index in wanted):
         return None
@@ -270,4 +274,4 @@ def _conjugate(quaternions: np.ndarray) -> np.ndarray:
 
 
 def _turn(q: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return rot.rotate(torch.from_numpy(np.ascontiguousarray(q)), torch.from_numpy(np.ascontiguousarray(v))).numpy()
+    return rot.rotate(as_tensor(q), as_tensor(v)).numpy()

@@ -70,7 +70,12 @@ def read_bvh_scene(path: str | Path) -> Scene:
 
 
 def write_bvh_on(
-    done: Retargeted, path: str | Path, *, name: str | None = None, reduce: float = 0.0, facts: dict[str, Any] | None = None
+    done: Retargeted,
+    path: str | Path,
+    *,
+    name: str | None = None,
+    reduce: float = 0.0,
+    facts: dict[str, Any] | None = None,
 ) -> None:
     """Write the hierarchy of the character's own BVH with the new frames.
 
@@ -100,13 +105,13 @@ def write_bvh_on(
         move = done.translations.get(node, np.broadcast_to(scene.translations[node], (frames, 3)))
         order, _ = clip.columns(joint, "rotation")
         if 0 < len(order) < 3 and node in done.rotations:
-            raise MotionFileError(f"{scene.path}: joint {clip.names[joint]!r} has {len(order)} rotation channels; 3 are needed")
+            raise MotionFileError(
+                f"{scene.path}: joint {clip.names[joint]!r} has {len(order)} rotation channels; 3 are needed"
+            )
         angles = np.degrees(smooth_euler(turned[:, None], order))[:, 0] if len(order) == 3 else np.zeros((frames, 3))
         for channel in channels:
             axis = channel[0]
-            columns.append(
-                move[:, "XYZ".index(axis)] if channel.endswith("position") else angles[:, order.index(axis)]
-            )
+            columns.append(move[:, "XYZ".index(axis)] if channel.endswith("position") else angles[:, order.index(axis)])
     values = np.stack(columns, 1).round(6) + 0.0
     row = " ".join(["%.6f"] * values.shape[1])
     seconds = f"{1.0 / done.fps:.10f}"

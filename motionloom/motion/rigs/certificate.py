@@ -9,7 +9,7 @@ import torch
 from motionloom.motion import rotations as rot
 from motionloom.motion.rigs.families import SIDES
 from motionloom.motion.rigs.onto import JOINT_OF, LIMBS, Retargeted, _rest_trunk, character_frame, rest_frame
-from motionloom.motion.rigs.scene import matrices
+from motionloom.motion.rigs.scene import as_tensor, matrices
 
 PASS_DEGREES, PASS_ROOT = 2.0, 2.0
 """Largest mean direction error [degrees] and hips path error [% of leg length] of a verdict ``pass``."""
@@ -207,7 +207,7 @@ def _soles(done: Retargeted, places: np.ndarray, turned: object) -> np.ndarray:
 
 
 def _rotated(quaternions: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    turned = torch.from_numpy(np.ascontiguousarray(quaternions))
+    turned = as_tensor(quaternions)
     return rot.rotate(turned, torch.tensor(vector).expand(len(turned), 3)).numpy()
 
 

@@ -14,7 +14,7 @@ from motionloom.motion import rotations as rot
 from motionloom.motion.io.files import MAX_FRAMES
 from motionloom.motion.kinematics import to_local
 from motionloom.motion.motion import Motion, Provenance
-from motionloom.motion.rigs.scene import Clip, Scene, matrices, rotation_of, to_world
+from motionloom.motion.rigs.scene import Clip, Scene, as_tensor, matrices, rotation_of, to_world
 from motionloom.motion.skeleton import MAX_JOINTS, Skeleton
 
 _RATES = (24.0, 25.0, 30.0, 50.0, 60.0, 20.0, 48.0, 72.0, 90.0, 100.0, 120.0, 240.0, 30000 / 1001, 24000 / 1001)
@@ -125,9 +125,7 @@ def _rate(scene: Scene, clip: Clip, fps: float | None, notes: list[str]) -> floa
     return _FALLBACK
 
 
-def _motion(
-    scene: Scene, clip: Clip, world: np.ndarray, joints: Sequence[int], fps: float, notes: list[str]
-) -> Motion:
+def _motion(scene: Scene, clip: Clip, world: np.ndarray, joints: Sequence[int], fps: float, notes: list[str]) -> Motion:
     rest = scene.world()
     inside = set(joints)
     parents = {joint: _parent_in(scene, joint, inside) for joint in joints}
@@ -152,7 +150,9 @@ def _motion(
             wander, stretched = off, scene.names[joint]
         offsets[place[joint]] = _turned(turn[1], middle)
     if wander > _STRETCH * size:
-        notes.append(f"bones change their length by up to {wander / size:.1%} of the body ({stretched!r}); made constant")
+        notes.append(
+            f"bones change their length by up to {wander / size:.1%} of the body ({stretched!r}); made constant"
+        )
     label = {node: bone for bone, node in scene.humanoid.items()} if scene.kind == "vrma" else {}
     try:
         skeleton = Skeleton(
@@ -192,7 +192,7 @@ def _conjugate(quaternions: np.ndarray) -> np.ndarray:
 
 
 def _turned(quaternions: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    return rot.rotate(torch.from_numpy(quaternions), torch.from_numpy(np.ascontiguousarray(vectors))).numpy()
+    return rot.rotate(torch.from_numpy(quaternions), as_tensor(vectors)).numpy()
 
 
 def _parent_in(scene: Scene, joint: int, inside: set[int]) -> int:
@@ -236,4 +236,3 @@ def _root(
             return root
         notes.append(f"root {scene.names[root]!r} folded into {scene.names[main]!r}")
         root = main
-

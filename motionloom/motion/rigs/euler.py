@@ -1,10 +1,10 @@
 """Euler angles that go on without jumps, in any order of the three axes."""
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from motionloom.motion import rotations as rot
+from motionloom.motion.rigs.scene import as_tensor
 
 
 def smooth_euler(quaternions: Float[np.ndarray, "T J 4"], order: str) -> Float[np.ndarray, "T J 3"]:
@@ -13,7 +13,7 @@ def smooth_euler(quaternions: Float[np.ndarray, "T J 4"], order: str) -> Float[n
     ``R(a, b, c) = R(a + pi, pi - b, c + pi)`` for orders of three different letters; where ``b`` is a right angle only
     ``a`` and ``c`` together count, and ``c`` stays what it was.
     """
-    angles = rot.to_euler(torch.from_numpy(np.ascontiguousarray(quaternions)), order).numpy()
+    angles = rot.to_euler(as_tensor(quaternions), order).numpy()
     cyclic = order in ("XYZ", "YZX", "ZXY")
     turn = 2.0 * np.pi
     locked = np.abs(np.abs(angles[..., 1]) - np.pi / 2) < 2e-6

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from motionloom.motion import rotations as rot
 from motionloom.motion.contacts import foot_contacts
 from motionloom.motion.kinematics import facing
 from motionloom.motion.motion import Motion
@@ -54,13 +55,17 @@ def facts_of(
         found["seed"] = source.seed
     human = motion.skeleton.names[:1] == ("pelvis",) and len(motion.skeleton) >= 22
     root = motion.root.detach().cpu().double().numpy()
-    cycle = _cycle(root, loop)
-    found["travel"] = {"x": round(cycle[0], 4), "z": round(cycle[1], 4)}
+    # A loop that repeats its first pose at the end has one frame less to a cycle.
+    repeats = loop and len(motion) > 2 and _same_pose(motion)
+    if loop:
+        found["cycle_frames"] = len(motion) - 1 if repeats else len(motion)
+    steps = found.get("cycle_frames", len(motion) - 1) / max(len(motion) - 1, 1)
+    cycle = (root[-1] - root[0])[[0, 2]] * steps
+    found["travel"] = {"x": round(float(cycle[0]), 4), "z": round(float(cycle[1]), 4)}
     if human:
         forward = facing(motion.positions.detach().cpu()[:, :22])
         yaw = np.unwrap(torch.atan2(forward[:, 0], forward[:, 2]).double().numpy())
-        frames = len(yaw)
-        found["turn_degrees"] = round(float(np.degrees(yaw[-1] - yaw[0])) * (frames / max(frames - 1, 1) if loop else 1), 2)
+        found["turn_degrees"] = round(float(np.degrees(yaw[-1] - yaw[0])) * steps, 2)
         if contacts is None:
             contacts = (
                 motion.contacts.cpu().numpy()
@@ -74,12 +79,10 @@ def facts_of(
     return found
 
 
-def _cycle(root: np.ndarray, loop: bool) -> tuple[float, float]:
-    """How far the body goes [m]; in a loop one more step leads to the next turn."""
-    way = root[-1] - root[0]
-    if loop and len(root) > 1:
-        way = way * len(root) / (len(root) - 1)
-    return float(way[0]), float(way[2])
+def _same_pose(motion: Motion) -> bool:
+    """Whether the last pose is the first one again, but for the way and heading of the root."""
+    first, last = motion.rotations[0, 1:].double(), motion.rotations[-1, 1:].double()
+    return float(rot.angle_between(first, last).max()) < 1e-3 if len(first) else False
 
 
 def events_of(contacts: np.ndarray, fps: float) -> list[dict[str, Any]]:

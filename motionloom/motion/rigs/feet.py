@@ -1,10 +1,13 @@
 """Standing feet stay where they are: small shifts of the ankles, reached by bending the legs."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
 from motionloom.motion.ik import two_bone
+from motionloom.motion.rigs.scene import as_tensor
 
 _BLEND = 0.25
 """Longest time a shift takes to fade in or out beside a step [s]."""
@@ -19,6 +22,7 @@ def hold_feet(
     floor: float,
     fps: float,
     pole: Float[np.ndarray, "T 3"],
+    loop: bool = False,
 ) -> tuple[Float[np.ndarray, "T 4"], Float[np.ndarray, "T 4"]]:
     """Work out how thigh and shin turn.
 
@@ -30,16 +34,23 @@ def hold_feet(
         floor: Height of the floor [m].
         fps: Frames a second.
         pole: Direction a straight knee bends towards.
+        loop: Whether the last frame is the first one again.
 
     Returns:
         Rotations in the world for thigh and shin, to be multiplied from the left.
     """
     shift = _shifts(sole, stands, fps)
+    if loop and len(shift) > 2:
+        # The end must be shifted as the beginning is, or the legs jump there.
+        half = (shift[-1] - shift[0]) / 2
+        reach = max(1, min(len(shift) // 2, round(_BLEND * fps)))
+        along = np.arange(len(shift))
+        shift += _ease(1.0 - along / reach)[:, None] * half - _ease(1.0 - along[::-1] / reach)[:, None] * half
     # Upwards: what is under the floor comes out of it, the rest stays.
     low = (floor + heights - sole[:, :, 1]).max(1)
     shift[:, 1] = np.maximum(low, 0.0)
-    hip, knee, ankle = (torch.from_numpy(np.ascontiguousarray(points)) for points in leg)
-    turned = two_bone(hip, knee, ankle, ankle + torch.from_numpy(shift), torch.from_numpy(np.ascontiguousarray(pole)))
+    hip, knee, ankle = (as_tensor(points) for points in leg)
+    turned = two_bone(hip, knee, ankle, ankle + torch.from_numpy(shift), as_tensor(pole))
     return turned.upper.numpy(), turned.lower.numpy()
 
 
@@ -62,7 +73,7 @@ def _shifts(sole: np.ndarray, stands: np.ndarray, fps: float) -> np.ndarray:
         shift[first:stop] -= middle * np.array([1.0, 0.0, 1.0])
     reach = max(1, round(_BLEND * fps))
     spans = [(0, 0), *map(tuple, edges), (frames, frames)]
-    for (_, start), (stop, _) in zip(spans, spans[1:], strict=False):
+    for (_, start), (stop, _) in pairwise(spans):
         if stop <= start:
             continue
         before = shift[start - 1].copy() if start > 0 else np.zeros(3)

@@ -18,9 +18,7 @@ _TAIL = 0.6
 """A single limb from the hips of that share of a leg's length is a tail."""
 
 
-def find_bones(
-    positions: Float[np.ndarray, "N 3"], parents: Sequence[int], nodes: Sequence[int]
-) -> dict[str, int]:
+def find_bones(positions: Float[np.ndarray, "N 3"], parents: Sequence[int], nodes: Sequence[int]) -> dict[str, int]:
     """Find a human in a tree of joints.
 
     Args:
@@ -45,7 +43,7 @@ def find_bones(
     chains = {node: _longest(node, children, positions) for node in nodes}
     height = float(np.ptp(positions[list(nodes), 1]))
     if height <= 0:
-        raise RetargetError("no human: all joints lie at one height in rest")
+        raise RetargetError("not a humanoid: all joints lie at one height in rest")
     hips, legs = _legs(positions, children, chains, height, nodes)
     trunk, arms = _arms(positions, children, chains, hips, height)
     head = _head(positions, children, trunk, {chain[0] for chain in arms})
@@ -110,9 +108,9 @@ def _legs(
             if low < 0.15 * height and drop > 0.25 * height and _pair(chains[a], chains[b], positions, height):
                 options.append((drop, node, [chains[a], chains[b]]))
     if not options:
-        raise RetargetError("no human: no pair of like legs reaches down from one joint")
-    if len({tuple(sorted((chain[-1] for chain in pair))) for _, _, pair in options}) > 1:
-        raise RetargetError("no human: more than two legs reach the floor")
+        raise RetargetError("not a humanoid: no pair of like legs reaches down from one joint")
+    if len({tuple(sorted(chain[-1] for chain in pair)) for _, _, pair in options}) > 1:
+        raise RetargetError("not a humanoid: more than two legs reach the floor")
     _, hips, legs = max(options, key=lambda option: option[0])
     return hips, legs
 
@@ -138,23 +136,21 @@ def _arms(
                     options.append((length, path, [chains[a], chains[b]]))
         stack.extend([*path, child] for child in children[node])
     if not options:
-        raise RetargetError("no human: no pair of like arms leaves a trunk above the hips")
+        raise RetargetError("not a humanoid: no pair of like arms leaves a trunk above the hips")
     _, path, arms = max(options, key=lambda option: option[0])
     bone = positions[path[-1]] - positions[hips]
     if float(bone[1]) < 0.7 * float(np.linalg.norm(bone)):
-        raise RetargetError("no human: the trunk does not rise from the hips in rest")
+        raise RetargetError("not a humanoid: the trunk does not rise from the hips in rest")
     return path, arms
 
 
-def _head(
-    positions: np.ndarray, children: dict[int, list[int]], trunk: list[int], arms: set[int]
-) -> int:
+def _head(positions: np.ndarray, children: dict[int, list[int]], trunk: list[int], arms: set[int]) -> int:
     """The joint that carries the top: where the chain above the arms branches or ends."""
     top = trunk[-1]
     above = [child for child in children[top] if child not in arms]
     start = max(above, key=lambda node: float(positions[node, 1]), default=-1)
     if start < 0 or positions[start, 1] < positions[top, 1]:
-        raise RetargetError("no human: no neck or head goes up from where the arms leave")
+        raise RetargetError("not a humanoid: no neck or head goes up from where the arms leave")
     path = [start]
     while len(children[path[-1]]) == 1 and len(children[children[path[-1]][0]]) > 0:
         path.append(children[path[-1]][0])
@@ -175,7 +171,7 @@ def _check_tail(
     leg = _length(legs[0], positions)
     for child in children[hips]:
         if child not in used and len(chains[child]) > 2 and _length(chains[child], positions) > _TAIL * leg:
-            raise RetargetError("no human: a tail, or a fifth limb, leaves the hips")
+            raise RetargetError("not a humanoid: a tail, or a fifth limb, leaves the hips")
 
 
 def _limb(
@@ -183,7 +179,7 @@ def _limb(
 ) -> tuple[int, int, int]:
     """Upper, lower and end joint of a limb's chain."""
     if len(chain) < 3:
-        raise RetargetError(f"no human: {'a leg' if leg else 'an arm'} has {len(chain)} joints; three are needed")
+        raise RetargetError(f"not a humanoid: {'a leg' if leg else 'an arm'} has {len(chain)} joints; three are needed")
     whole = _length(chain, positions)
     best, score = (0, 1, 2), -1e9
     branch = next((at for at, node in enumerate(chain) if len(children[node]) >= 3 and at >= 2), None)

@@ -11,15 +11,20 @@ from typing import Any
 import numpy as np
 
 from motionloom.errors import MotionFileError
-from motionloom.motion.io.gltf_build import Builder
 from motionloom.motion.io.glb_read import Document, read_document, read_uri
+from motionloom.motion.io.gltf_build import Builder
 from motionloom.motion.rigs.onto import Retargeted
 from motionloom.motion.rigs.reduce import reduce_keys
 from motionloom.motion.rigs.scene import Scene
 
 
 def write_glb_on(
-    done: Retargeted, path: str | Path, *, name: str | None = None, reduce: float = 0.0, facts: dict[str, Any] | None = None
+    done: Retargeted,
+    path: str | Path,
+    *,
+    name: str | None = None,
+    reduce: float = 0.0,
+    facts: dict[str, Any] | None = None,
 ) -> None:
     """Write the character's file with the motion added.
 

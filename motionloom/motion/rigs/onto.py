@@ -25,7 +25,7 @@ from motionloom.motion.retarget import retarget
 from motionloom.motion.rigs.families import FINGER_BONES, SIDES
 from motionloom.motion.rigs.feet import hold_feet
 from motionloom.motion.rigs.rig import Rig, read_rig
-from motionloom.motion.rigs.scene import quaternion_between, rotation_of
+from motionloom.motion.rigs.scene import as_tensor, quaternion_between, rotation_of
 from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def retarget_to(
     root_bone: bool = False,
     in_place: bool = False,
     hold: bool = True,
+    ground: bool = True,
     loop: bool = False,
 ) -> Retargeted:
     """Put a motion on a character.
@@ -133,6 +134,7 @@ def retarget_to(
         root_bone: Let the bone above the hips carry travel and heading (root motion), not the hips.
         in_place: Take the travel on the floor away.
         hold: Hold standing feet in place by inverse kinematics.
+        ground: Set the soles on the floor; without it heights are only scaled.
         loop: Say in the file that the motion is meant to repeat.
 
     Raises:
@@ -147,7 +149,7 @@ def retarget_to(
             f"{rig.path}: has no bone above {rig.scene.names[rig.bones['hips']]!r} that could carry root motion;"
             " use --root-bone none"
         )
-    body = _Body(rig, source)
+    body = _Body(rig, source, ground=ground)
     return body.solve(root_bone=root_bone, in_place=in_place, hold=hold, loop=loop)
 
 
@@ -181,23 +183,23 @@ def _square(matrix: np.ndarray) -> np.ndarray:
 
 
 def _times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return rot.multiply(torch.from_numpy(np.ascontiguousarray(a)), torch.from_numpy(np.ascontiguousarray(b))).numpy()
+    return rot.multiply(as_tensor(a), as_tensor(b)).numpy()
 
 
 def _turn(q: np.ndarray, v: np.ndarray) -> np.ndarray:
-    a, b = torch.from_numpy(np.ascontiguousarray(q)), torch.from_numpy(np.ascontiguousarray(v))
+    a, b = as_tensor(q), as_tensor(v)
     return rot.rotate(*(torch.broadcast_tensors(a, b.new_zeros(*b.shape[:-1], 4))[0], b)).numpy()
 
 
 def _between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return rot.between(torch.from_numpy(np.ascontiguousarray(a)), torch.from_numpy(np.ascontiguousarray(b))).numpy()
+    return rot.between(as_tensor(a), as_tensor(b)).numpy()
 
 
 class _Body:
     """The character and the source while the motion is worked out; deltas are rotations away from rest."""
 
-    def __init__(self, rig: Rig, source: Motion) -> None:
-        self.rig, self.source = rig, source
+    def __init__(self, rig: Rig, source: Motion, *, ground: bool) -> None:
+        self.rig, self.source, self.ground = rig, source, ground
         self.frames = len(source)
         self.rest, self.turned = rest_frame(rig)
         self.points = source.positions.detach().cpu().double().numpy()
@@ -218,7 +220,7 @@ class _Body:
         places = self.places(deltas, hips)
         skate = [_skate(self.soles(places, deltas), contacts, self.source.fps)] * 2
         if hold:
-            self.hold(deltas, places, contacts)
+            self.hold(deltas, places, contacts, loop=loop)
             places = self.places(deltas, hips)
             skate[1] = _skate(self.soles(places, deltas), contacts, self.source.fps)
         self.twists(deltas, places)
@@ -304,9 +306,7 @@ class _Body:
         theirs = np.concatenate(([0.0], np.cumsum(bones))) / sum(bones)
         for at, node in enumerate(spine):
             low, high = arc[at + 1], arc[at + 2]
-            weights = [
-                max(min(high, theirs[k + 1]) - max(low, theirs[k]), 0.0) for k in range(len(_SPINE))
-            ]
+            weights = [max(min(high, theirs[k + 1]) - max(low, theirs[k]), 0.0) for k in range(len(_SPINE))]
             if sum(weights) <= 1e-9:
                 # A joint at the very top, or several at one place, goes with what lies there.
                 weights = [float(theirs[k] <= low <= theirs[k + 1]) for k in range(len(_SPINE))]
@@ -388,7 +388,8 @@ class _Body:
         ankle = drop + float(np.clip(low, 0.0, 0.05))
         mine = float(np.mean([self.place(f"{side}_foot")[1] for side in SIDES])) - self.rig.floor * self.rig.scene.unit
         goal = self.scale * centre
-        goal[:, 1] = self.scale * (centre[:, 1] - ankle) + mine + self.rig.floor * self.rig.scene.unit
+        if self.ground:
+            goal[:, 1] = self.scale * (centre[:, 1] - ankle) + mine + self.rig.floor * self.rig.scene.unit
         middle = (self.place("left_upper_leg") + self.place("right_upper_leg")) / 2 - self.place("hips")
         return goal - _turn(deltas[self.node["hips"]], middle), goal
 
@@ -416,7 +417,7 @@ class _Body:
         return foot + np.array([0.0, -0.6 * height, ahead])
 
     def hold(
-        self, deltas: dict[int, np.ndarray], places: dict[int, np.ndarray], contacts: Bool[Tensor, "T 4"]
+        self, deltas: dict[int, np.ndarray], places: dict[int, np.ndarray], contacts: Bool[Tensor, "T 4"], *, loop: bool
     ) -> None:
         """Bend the legs so that standing feet stay where they are, and no sole is under the floor."""
         floor = self.rig.floor * self.rig.scene.unit
@@ -432,6 +433,7 @@ class _Body:
                 floor=floor,
                 fps=self.source.fps,
                 pole=_turn(deltas[upper], np.array([0.0, 0.0, 1.0])),
+                loop=loop,
             )
             deltas[upper] = _times(turned[0], deltas[upper])
             deltas[lower] = _times(turned[1], deltas[lower])
@@ -493,7 +495,7 @@ class _Body:
             if node not in local and node in scene.binds and "bound" in " ".join(rig.notes):
                 local[node] = np.broadcast_to(scene.rotations[node], (self.frames, 4)).copy()
         return (
-            {node: rot.continuous(rot.normalize(torch.from_numpy(np.ascontiguousarray(q)))).numpy() for node, q in local.items()},
+            {node: rot.continuous(rot.normalize(as_tensor(q))).numpy() for node, q in local.items()},
             moved,
         )
 
@@ -619,4 +621,3 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 
 
 __all__ = ["JOINT_OF", "LIMBS", "Retargeted", "canonical", "character_frame", "rest_frame", "retarget_to"]
-

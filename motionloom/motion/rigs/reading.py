@@ -134,4 +134,3 @@ def map_of(names: tuple[str, ...], parents: tuple[int, ...], bones: dict[str, in
 
 
 __all__ = ["find_map", "map_of"]
-

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 
 from motionloom.motion import rotations as rot
+from motionloom.motion.rigs.scene import as_tensor
 
 _METRES_A_DEGREE = 1.0 / 57.3
 """A place may be off as far as the end of a leg is, turned by the tolerance."""
@@ -54,10 +55,10 @@ def _off(first: np.ndarray, last: np.ndarray, inner: np.ndarray, share: np.ndarr
     if kind != "rotation":
         straight = first * (1 - share[:, None]) + last * share[:, None]
         return np.linalg.norm(inner - straight, axis=1)
-    a = torch.from_numpy(np.ascontiguousarray(np.broadcast_to(first, inner.shape)))
-    b = torch.from_numpy(np.ascontiguousarray(np.broadcast_to(last, inner.shape)))
+    a = as_tensor(np.broadcast_to(first, inner.shape))
+    b = as_tensor(np.broadcast_to(last, inner.shape))
     between = rot.slerp(a, b, torch.from_numpy(share))
-    return rot.angle_between(between, torch.from_numpy(np.ascontiguousarray(inner))).numpy()
+    return rot.angle_between(between, as_tensor(inner)).numpy()
 
 
 def reduce_curve(values: Float[np.ndarray, " T"], tolerance: float) -> Int[np.ndarray, " K"]:

@@ -186,9 +186,7 @@ def read_rig(path: "str | Path | Scene", *, map_file: str | Path | None = None) 
     used = {*bones.values(), *spine, *neck} | ({root} if root is not None else set())
     still = tuple(node for node in nodes if node not in used)
     floor = _floor(scene, bones, notes)
-    return Rig(
-        scene, bones, spine, neck, root, rules, forward, floor, (*scene.notes, *notes), still
-    )
+    return Rig(scene, bones, spine, neck, root, rules, forward, floor, (*scene.notes, *notes), still)
 
 
 def candidates(scene: Scene) -> list[int]:
@@ -264,6 +262,7 @@ def _tell(
         if chain:
             rules[bone] = "map file" if told is not None and bone in told.bones else "between"
     bones.pop("root", None)
+    rules.pop("root", None)
     return bones, spine, neck, {bone: rules[bone] for bone in BONES if bone in rules}, notes
 
 
@@ -275,7 +274,9 @@ def vrm_bone(word: str) -> str:
     rest = word[len(side) :]
     if side and rest.lower() in _VRM:
         return f"{side}_{_VRM[rest.lower()]}"
-    places = ("Metacarpal", "Proximal", "Distal") if rest.startswith("Thumb") else ("Proximal", "Intermediate", "Distal")
+    places = (
+        ("Metacarpal", "Proximal", "Distal") if rest.startswith("Thumb") else ("Proximal", "Intermediate", "Distal")
+    )
     match = re.fullmatch(r"(Thumb|Index|Middle|Ring|Little)(\w+)", rest)
     if side and match and match[2] in places:
         finger = {"Little": "pinky"}.get(match[1], match[1].lower())
@@ -315,9 +316,7 @@ def _copies(scene: Scene, places: list[int]) -> bool:
     return len({plain(stem) for stem in stems}) == 1 and first not in scene.above(second)
 
 
-def _by_shape(
-    scene: Scene, nodes: list[int], bones: dict[str, int], rules: dict[str, str], lacking: list[str]
-) -> None:
+def _by_shape(scene: Scene, nodes: list[int], bones: dict[str, int], rules: dict[str, str], lacking: list[str]) -> None:
     named = [bone for bone in REQUIRED if bone in bones]
     try:
         shaped = find_bones(_world_of(scene)[:, :3, 3], scene.parents, nodes)
@@ -376,7 +375,12 @@ def _steadier_pose(scene: Scene, bones: dict[str, int], notes: list[str]) -> Sce
     pairs = [
         (bones[f"{side}_{a}"], bones[f"{side}_{b}"])
         for side in SIDES
-        for a, b in (("upper_arm", "lower_arm"), ("lower_arm", "hand"), ("upper_leg", "lower_leg"), ("lower_leg", "foot"))
+        for a, b in (
+            ("upper_arm", "lower_arm"),
+            ("lower_arm", "hand"),
+            ("upper_leg", "lower_leg"),
+            ("lower_leg", "foot"),
+        )
     ]
     hips = bones["hips"]
     if hips not in scene.binds or not all(node in scene.binds for pair in pairs for node in pair):
@@ -396,7 +400,9 @@ def _steadier_pose(scene: Scene, bones: dict[str, int], notes: list[str]) -> Sce
         angles.append(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
     if float(np.mean(angles)) < _UNBOUND or _unevenness(bound, pairs) >= _unevenness(world, pairs):
         return scene
-    notes.append(f"the nodes rest {float(np.mean(angles)):.0f} degrees off the pose the skin was bound in, which is taken")
+    notes.append(
+        f"the nodes rest {float(np.mean(angles)):.0f} degrees off the pose the skin was bound in, which is taken"
+    )
     turned = rotation_of(bound)
     rotations = scene.rotations.copy()
     from motionloom.motion.rigs.scene import quaternion_between
@@ -432,7 +438,9 @@ def _facing(scene: Scene, bones: dict[str, int], told: MapFile | None, notes: li
     evidence = []
     for foot in (bones["left_foot"], bones["right_foot"]):
         ends = [node for node in range(len(place)) if node != foot and foot in scene.above(node)]
-        reach = max((place[node] - place[foot] for node in ends), key=lambda bone: _norm(_flat(bone, False)), default=None)
+        reach = max(
+            (place[node] - place[foot] for node in ends), key=lambda bone: _norm(_flat(bone, False)), default=None
+        )
         if reach is None or _norm(_flat(reach, False)) < 0.08 * size:
             reach = _sole(scene, foot)
         if reach is not None and _norm(_flat(reach, False)) > 0.02 * size:
@@ -516,8 +524,13 @@ def _check_stance(scene: Scene, bones: dict[str, int], forward: np.ndarray, told
     for side in SIDES:
         for limb in (("upper_arm", "lower_arm", "hand"), ("upper_leg", "lower_leg", "foot")):
             nodes = [bones[f"{side}_{bone}"] for bone in limb]
-            if len(set(nodes)) < 3 or min(_norm(place[a] - place[b]) for a, b in zip(nodes, nodes[1:], strict=False)) <= 1e-9:
-                raise RetargetError(f"{where}: the {side} {limb[0].split('_')[1]} has bones of no length, or one node twice")
+            if (
+                len(set(nodes)) < 3
+                or min(_norm(place[a] - place[b]) for a, b in zip(nodes, nodes[1:], strict=False)) <= 1e-9
+            ):
+                raise RetargetError(
+                    f"{where}: the {side} {limb[0].split('_')[1]} has bones of no length, or one node twice"
+                )
     trunk = middle("upper_arm") - middle("upper_leg")
     legs = middle("foot") - middle("upper_leg")
     up, down = trunk[1] / max(_norm(trunk), 1e-12), -legs[1] / max(_norm(legs), 1e-12)
@@ -530,7 +543,10 @@ def _check_stance(scene: Scene, bones: dict[str, int], forward: np.ndarray, told
     lengths = {}
     for limb in (("upper_arm", "lower_arm", "hand"), ("upper_leg", "lower_leg", "foot")):
         sizes = [
-            sum(_norm(place[bones[f"{side}_{a}"]] - place[bones[f"{side}_{b}"]]) for a, b in zip(limb, limb[1:], strict=False))
+            sum(
+                _norm(place[bones[f"{side}_{a}"]] - place[bones[f"{side}_{b}"]])
+                for a, b in zip(limb, limb[1:], strict=False)
+            )
             for side in SIDES
         ]
         if max(sizes) > 1.5 * min(sizes):

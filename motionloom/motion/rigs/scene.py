@@ -56,7 +56,7 @@ class Track:
             )
             return unit(found) if quaternion else found
         if quaternion:
-            a, b, w = (torch.from_numpy(x) for x in (keys[place], keys[place + 1], share))
+            a, b, w = (as_tensor(x) for x in (keys[place], keys[place + 1], share))
             return rot.slerp(a, b, w).numpy()
         return keys[place] * (1 - share[:, None]) + keys[place + 1] * share[:, None]
 
@@ -124,6 +124,12 @@ class Scene:
         return found
 
 
+def as_tensor(array: np.ndarray) -> torch.Tensor:
+    """A tensor over an array, or over a copy where the array is only a view that must not be written to."""
+    plain = array.flags.writeable and array.flags.c_contiguous
+    return torch.from_numpy(array if plain else np.array(array, order="C"))
+
+
 def unit(quaternions: np.ndarray) -> np.ndarray:
     """Scale quaternions to unit length."""
     return quaternions / np.maximum(np.linalg.norm(quaternions, axis=-1, keepdims=True), 1e-12)
@@ -132,7 +138,7 @@ def unit(quaternions: np.ndarray) -> np.ndarray:
 def matrices(translations: np.ndarray, rotations: np.ndarray, scales: np.ndarray) -> np.ndarray:
     """4 x 4 matrices ``T R S`` of translations, quaternions (wxyz) and scales with any leading axes."""
     found = np.zeros((*translations.shape[:-1], 4, 4))
-    found[..., :3, :3] = rot.to_matrix(torch.from_numpy(rotations)).numpy() * scales[..., None, :]
+    found[..., :3, :3] = rot.to_matrix(as_tensor(rotations)).numpy() * scales[..., None, :]
     found[..., :3, 3] = translations
     found[..., 3, 3] = 1.0
     return found
@@ -156,7 +162,7 @@ def rotation_of(matrix: np.ndarray) -> np.ndarray:
         vt = vt.copy()
         vt[..., 2, :] *= np.where(flip, -1.0, 1.0)[..., None]
         turned = u @ vt
-    return rot.from_matrix(torch.from_numpy(np.ascontiguousarray(turned))).numpy()
+    return rot.from_matrix(as_tensor(turned)).numpy()
 
 
 def decompose(matrix: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -215,5 +221,5 @@ def unique_names(names: list[str]) -> tuple[str, ...]:
 
 def quaternion_between(parent: np.ndarray, child: np.ndarray) -> np.ndarray:
     """Rotation of a child in its parent, from both rotations in the world (wxyz, any leading axes)."""
-    a, b = torch.from_numpy(np.ascontiguousarray(parent)), torch.from_numpy(np.ascontiguousarray(child))
+    a, b = as_tensor(parent), as_tensor(child)
     return unit(rot.multiply(rot.conjugate(a), b).numpy())
