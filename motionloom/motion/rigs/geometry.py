@@ -152,11 +152,13 @@ def _head(positions: np.ndarray, children: dict[int, list[int]], trunk: list[int
     if start < 0 or positions[start, 1] < positions[top, 1]:
         raise RetargetError("not a humanoid: no neck or head goes up from where the arms leave")
     path = [start]
-    while len(children[path[-1]]) == 1 and len(children[children[path[-1]][0]]) > 0:
+    while len(children[path[-1]]) == 1:
         path.append(children[path[-1]][0])
-    if len(path) == 1 and len(children[start]) == 1:
-        return children[start][0]
-    return path[-1]
+    end, height = path[-1], float(np.ptp(positions[:, 1]))
+    # The tip of a head lies a head above it; a joint that is nearer is the head itself.
+    if len(path) > 1 and not children[end] and positions[end, 1] - positions[path[-2], 1] > 0.06 * height:
+        return path[-2]
+    return end
 
 
 def _check_tail(
@@ -180,22 +182,30 @@ def _limb(
     """Upper, lower and end joint of a limb's chain."""
     if len(chain) < 3:
         raise RetargetError(f"not a humanoid: {'a leg' if leg else 'an arm'} has {len(chain)} joints; three are needed")
-    whole = _length(chain, positions)
+    place = positions[list(chain)]
+    steps = np.linalg.norm(np.diff(place, axis=0), axis=1)
+    along = np.concatenate(([0.0], steps.cumsum()))
+    whole = float(along[-1])
     best, score = (0, 1, 2), -1e9
-    branch = next((at for at, node in enumerate(chain) if len(children[node]) >= 3 and at >= 2), None)
+    # A hand is where fingers part: after it little of the limb is left.
+    branch = next(
+        (at for at in range(2, len(chain)) if len(children[chain[at]]) >= 2 and whole - along[at] < 0.45 * whole), None
+    )
     for a, b, c in combinations(range(len(chain)), 3):
-        upper = float(np.linalg.norm(positions[chain[b]] - positions[chain[a]]))
-        lower = float(np.linalg.norm(positions[chain[c]] - positions[chain[b]]))
+        first, second = place[b] - place[a], place[c] - place[b]
+        upper, lower = float(np.linalg.norm(first)), float(np.linalg.norm(second))
         if min(upper, lower) < 0.12 * whole:
             continue
-        even = -abs(np.log(lower / upper / (0.95 if leg else 0.9)))
-        value = even + 2.0 * (upper + lower) / whole
+        value = -abs(np.log(lower / upper / (0.95 if leg else 0.85)))
+        # A bone in pieces is straight; a hip joint before the thigh, or a foot after the shin, is not.
+        value += 4.0 * (upper / (along[b] - along[a]) + lower / (along[c] - along[b]) - 2.0)
         if leg:
-            # The ankle is where the chain stops going down.
-            drop = float(positions[chain[a], 1] - positions[chain[c], 1])
-            value += drop / whole - 2.0 * (1.0 - drop / (upper + lower))
-        if not leg and branch is not None:
-            value += 2.0 * (c == branch)
+            beside = second - (second @ first) / (upper * upper) * first
+            value += 2.0 * float(place[a, 1] - place[c, 1]) / whole - 4.0 * float(np.linalg.norm(beside)) / whole
+        else:
+            value += (upper + lower) / whole + 2.0 * (branch == c)
+            # Before a long upper arm a short first bone is a collar.
+            value += 0.5 * (a == 1 and steps[0] < 0.75 * steps[1])
         value -= 0.02 * (c - b + b - a)
         if value > score:
             best, score = (a, b, c), value

@@ -181,6 +181,7 @@ def read_rig(path: "str | Path | Scene", *, map_file: str | Path | None = None) 
     bones, spine, neck, rules, notes = _tell(scene, nodes, told)
     scene = _steadier_pose(scene, bones, notes)
     forward = _facing(scene, bones, told, notes)
+    bones = _turned_sides(scene, bones, rules, forward)
     _check_stance(scene, bones, forward, told)
     root = _root_above(scene, bones["hips"], nodes)
     used = {*bones.values(), *spine, *neck} | ({root} if root is not None else set())
@@ -294,11 +295,10 @@ def _by_names(
     if sum(bone in matches for bone in REQUIRED) < _TRUSTED:
         # A humanoid map or a map file was there: only its fingers are looked for by name.
         matches = {bone: places for bone, places in matches.items() if bone in FINGER_BONES}
-    twice = [bone for bone in REQUIRED if _copies(scene, [nodes[at] for at in matches.get(bone, ())])]
-    if lone and len(twice) > 6 and not scene.humanoid:
+    if lone and not scene.humanoid and (copy := _second(scene, nodes, matches)):
         raise RetargetError(
-            f"{scene.path}: holds two skeletons (two nodes called like {scene.names[nodes[matches[twice[0]][0]]]!r});"
-            " delete one, or name the bones of the one to use with --map"
+            f"{scene.path}: holds two skeletons (another one at {copy!r}); delete one, or name the bones of the one to"
+            " use with --map"
         )
     for bone, places in matches.items():
         if bone not in bones and bone != "spine":
@@ -307,13 +307,55 @@ def _by_names(
         notes.append(f"bone names are of the family {family.name!r}: {family.title}")
 
 
-def _copies(scene: Scene, places: list[int]) -> bool:
-    """Whether several nodes have one name but for a number behind, and none lies above another."""
-    if len(places) < 2:
-        return False
-    first, second = places[0], places[1]
-    stems = {re.sub(r"(_\d+|\.\d{3})$", "", scene.names[node]) for node in (first, second)}
-    return len({plain(stem) for stem in stems}) == 1 and first not in scene.above(second)
+def _turned_sides(
+    scene: Scene, bones: dict[str, int], rules: dict[str, str], forward: np.ndarray
+) -> dict[str, int]:
+    """Sides that only the shape told follow from which way the character faces."""
+    shaped = [bone for bone in REQUIRED if bone != "hips" and rules.get(bone) == "geometry"]
+    if len(shaped) < len(REQUIRED) - 1:
+        return bones
+    place = _world_of(scene)[:, :3, 3]
+    across = place[bones["left_upper_leg"]] - place[bones["right_upper_leg"]]
+    if float(across @ np.cross((0.0, 1.0, 0.0), forward)) >= 0:
+        return bones
+    flip = {"left": "right", "right": "left"}
+    return {
+        (f"{flip[side]}_{rest}" if (side := bone.split("_")[0]) in flip else bone): node
+        for bone, node in bones.items()
+        for rest in (bone.partition("_")[2],)
+    }
+
+
+def _second(scene: Scene, nodes: list[int], matches: dict[str, list[int]]) -> str:
+    """A node of a second skeleton: bones that come twice, or another tree that is human too; "" where there is none."""
+    stems = {node: plain(re.sub(r"(_\d+|\.\d{3})$", "", scene.names[node])) for node in nodes}
+    twice = []
+    for bone in REQUIRED:
+        for at in matches.get(bone, ())[:1]:
+            mine = nodes[at]
+            for other in nodes:
+                if other != mine and stems[other] == stems[mine] and not _related(scene, mine, other):
+                    twice.append(other)
+                    break
+    if len(twice) > len(REQUIRED) // 2:
+        return scene.names[twice[0]]
+    trees: dict[int, list[int]] = {}
+    inside = set(nodes)
+    for node in nodes:
+        top = [above for above in scene.above(node) if above in inside][-1]
+        trees.setdefault(top, []).append(node)
+    human = []
+    for top, members in trees.items():
+        if len(members) >= len(REQUIRED):
+            _, found = rank_families([scene.names[node] for node in members])[0]
+            if sum(bone in found for bone in REQUIRED) >= _TRUSTED:
+                human.append(top)
+    return scene.names[human[1]] if len(human) > 1 else ""
+
+
+def _related(scene: Scene, first: int, second: int) -> bool:
+    """Whether one of two nodes lies above the other, as the pieces of a limb do."""
+    return first in scene.above(second) or second in scene.above(first)
 
 
 def _by_shape(scene: Scene, nodes: list[int], bones: dict[str, int], rules: dict[str, str], lacking: list[str]) -> None:
