@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import rigs
 import torch
 
 from motionloom.motion import rotations as rot
 from motionloom.motion.rigs.families import find_family
 from motionloom.motion.rigs.names import spelled_as
 from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS, Skeleton
-from tests import rigs
 
 FULL = CANONICAL_HANDS.names
 

@@ -94,14 +94,13 @@ class Certificate:
 def certify(done: Retargeted) -> Certificate:
     """Measure a retargeted motion."""
     rig, source = done.rig, done.source
-    places, turned = _played(done)
+    places = _played(done)
     turn = character_frame(rig)
     unit = rig.scene.unit
 
     def at(bone: str) -> np.ndarray:
         return places[rig.bones[bone]] @ turn.T * unit
 
-    way, heading = done.goals["travel"], done.goals["heading"]
     points = source.positions.detach().cpu().double().numpy()
     world = source.world_rotations.detach().cpu().double().numpy()
     joints = {name: joint for joint, name in enumerate(source.skeleton.names)}
@@ -144,7 +143,7 @@ def certify(done: Retargeted) -> Certificate:
     leg = rig.leg * unit
     centre = (at("left_upper_leg") + at("right_upper_leg")) / 2
     off = np.linalg.norm(centre - done.goals["hips"], axis=1) / leg * 100
-    soles = _soles(done, places, turned)
+    soles = _soles(done, places)
     floor = rig.floor * unit
     heights = np.array(
         [rest[rig.bones[f"{side}_{bone}"]][1] - floor for side in SIDES for bone in ("foot", "toe")
@@ -162,7 +161,6 @@ def certify(done: Retargeted) -> Certificate:
     for bone, chain in (("spine", rig.spine), ("neck", rig.neck)):
         if chain:
             mapped[bone] = (" ".join(rig.scene.names[node] for node in chain), rig.rules[bone])
-    _ = way, heading
     return Certificate(
         "refused" if bad else "warn" if reasons else "pass",
         tuple(reasons),
@@ -181,8 +179,8 @@ def certify(done: Retargeted) -> Certificate:
     )
 
 
-def _played(done: Retargeted) -> tuple[np.ndarray, np.ndarray]:
-    """World places ``(N, T, 3)`` [file's unit] and matrices of the nodes that matter, as a player would show them."""
+def _played(done: Retargeted) -> np.ndarray:
+    """World places ``(N, T, 3)`` [file's unit] of the nodes that matter, as a player would show them."""
     scene = done.rig.scene
     wanted = {node for moving in done.rotations for node in scene.above(moving)}
     count, frames = len(scene.names), len(done)
@@ -196,10 +194,10 @@ def _played(done: Retargeted) -> tuple[np.ndarray, np.ndarray]:
         parent = scene.parents[node]
         world[node] = world[parent] @ local if parent >= 0 else local
         places[node] = world[node][:, :3, 3]
-    return places, world  # pyright: ignore[reportReturnType]
+    return places
 
 
-def _soles(done: Retargeted, places: np.ndarray, turned: object) -> np.ndarray:
+def _soles(done: Retargeted, places: np.ndarray) -> np.ndarray:
     rig = done.rig
     turn = character_frame(rig)
     nodes = [rig.bones[f"{side}_{bone}"] for side in SIDES for bone in ("foot", "toe") if f"{side}_{bone}" in rig.bones]

@@ -156,7 +156,7 @@ def _head(positions: np.ndarray, children: dict[int, list[int]], trunk: list[int
         path.append(children[path[-1]][0])
     end, height = path[-1], float(np.ptp(positions[:, 1]))
     # The tip of a head lies a head above it; a joint that is nearer is the head itself.
-    if len(path) > 1 and not children[end] and positions[end, 1] - positions[path[-2], 1] > 0.06 * height:
+    if len(path) > 1 and not children[end] and positions[end, 1] - positions[path[-2], 1] > 0.07 * height:
         return path[-2]
     return end
 
