@@ -17,12 +17,14 @@ from motionloom.motion.motion import Motion, Provenance
 from motionloom.motion.rigs.scene import Clip, Scene, as_tensor, matrices, rotation_of, to_world
 from motionloom.motion.skeleton import MAX_JOINTS, Skeleton
 
-_RATES = (24.0, 25.0, 30.0, 50.0, 60.0, 20.0, 48.0, 72.0, 90.0, 100.0, 120.0, 240.0, 30000 / 1001, 24000 / 1001)
+_RATES = (30.0, 24.0, 25.0, 60.0, 50.0, 20.0, 48.0, 72.0, 90.0, 100.0, 120.0, 240.0, 30000 / 1001, 24000 / 1001)
 _FALLBACK = 30.0
 _STRETCH = 0.02
 """Share of the body's size that a bone may change in length, and a joint above the hips wander, unnoticed."""
 _SAME = 1e-4
-"""How far a key may be off its frame [share of a frame of 10 ms]."""
+"""How far a key may be off its frame [s]."""
+_BAKED = 0.2
+"""Keys that are evenly spaced and no further apart [s] are one a frame."""
 
 
 def scene_motion(scene: Scene, *, clip: str | None = None, fps: float | None = None) -> Motion:
@@ -101,7 +103,7 @@ def _span(clip: Clip) -> tuple[float, float]:
 
 
 def _rate(scene: Scene, clip: Clip, fps: float | None, notes: list[str]) -> float:
-    """Frames a second: as told, as our own files say, or of the usual ones the slowest that all keys lie on."""
+    """Frames a second: as told, as our own files say, as baked keys are spaced, or a usual rate all keys lie on."""
     if fps is not None:
         if not 0 < fps <= 1000:
             raise MotionFileError(f"{scene.path}: {fps} fps; a rate of up to 1000 is needed")
@@ -115,12 +117,14 @@ def _rate(scene: Scene, clip: Clip, fps: float | None, notes: list[str]) -> floa
     steps = np.diff(times)
     steps = steps[steps > 1e-5]
     step = float(np.median(steps))
-    for rate in (*sorted(_RATES), float(round(1.0 / step)), 1.0 / step):
-        if not 1.0 <= rate <= 1000.0:
-            continue
+    if float(np.ptp(steps)) < _SAME and step <= _BAKED:
+        own = 1.0 / step
+        near = min((*_RATES, max(1.0, float(round(own)))), key=lambda rate: abs(rate - own))
+        return near if abs(near - own) < 1e-4 * own else own
+    for rate in _RATES:
         off = (times - times[0]) * rate
-        if float(np.abs(off - np.round(off)).max()) < _SAME * rate and rate * step > 0.999:  # no two keys in one frame
-            return float(rate)
+        if float(np.abs(off - np.round(off)).max()) < _SAME * rate and rate * float(steps.min()) > 0.999:
+            return rate
     notes.append(f"key times lie on no frame rate; read at {_FALLBACK:g} fps")
     return _FALLBACK
 
