@@ -19,7 +19,6 @@ from motionloom.motion.joint_maps import (
     OPTIONAL,
     JointMap,
     Slot,
-    find_map,
     joint_maps,
     parse_map,
     points_at,
@@ -30,6 +29,7 @@ from motionloom.motion.joint_maps import (
 from motionloom.motion.kinematics import forward_kinematics, to_local
 from motionloom.motion.motion import Motion, Provenance
 from motionloom.motion.placing import calibrated, place, with_hinges
+from motionloom.motion.rigs.reading import find_map
 from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS, LEG_LENGTH, Skeleton
 
 _ANKLES = (7, 8)

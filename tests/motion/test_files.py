@@ -24,10 +24,10 @@ def npy(array: np.ndarray, allow_pickle: bool = False) -> bytes:
 
 
 def test_unknown_kinds_name_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(MotionFileError, match=r"clip\.fbx: motions of this kind are not read; known are \.amc, \.bvh"):
-        load(tmp_path / "clip.fbx")
-    with pytest.raises(MotionFileError, match=r"clip\.fbx: motions of this kind are not written; known are .*\.glb"):
-        save(make_io.motion(), tmp_path / "clip.fbx")
+    with pytest.raises(MotionFileError, match=r"clip\.xyz: motions of this kind are not read; known are \.amc, \.bvh"):
+        load(tmp_path / "clip.xyz")
+    with pytest.raises(MotionFileError, match=r"clip\.xyz: motions of this kind are not written; known are .*\.glb"):
+        save(make_io.motion(), tmp_path / "clip.xyz")
     with pytest.raises(MotionFileError, match=r"an \.asf holds only a skeleton"):
         load(tmp_path / "clip.asf")
 

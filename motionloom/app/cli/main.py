@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -29,10 +30,12 @@ from motionloom.app.cli.data import data
 from motionloom.app.cli.describe import ask, compose, describe
 from motionloom.app.cli.edit import complete, predict, story
 from motionloom.app.cli.evaluate import evaluate, evaluate_m3gpt, evaluate_tasks
-from motionloom.app.cli.files import check_outs, write
+from motionloom.app.cli.files import check_outs, targets, write
 from motionloom.app.cli.options import Option, parse_options
+from motionloom.app.cli.pack import pack
 from motionloom.app.cli.progress import bar
 from motionloom.app.cli.reading import Asf, Reading, Source, TrueFps, Unit, Up
+from motionloom.app.cli.rig import For, InPlace, LoopIt, MapFile, Names, On, ReduceKeys, RootBone, deliver, rig, wanted
 from motionloom.errors import MotionloomError
 
 app = typer.Typer(
@@ -45,6 +48,8 @@ app = typer.Typer(
 )
 app.add_typer(data, name="data")
 app.add_typer(bench, name="bench")
+app.add_typer(rig, name="rig")
+app.command()(pack)
 app.command()(clean)
 app.command()(complete)
 app.command()(predict)
@@ -95,6 +100,13 @@ def generate(
     image_size: ImageSize = None,
     video: Video = None,
     in_time: Annotated[bool, typer.Option(help="With music: play the motion so that it rests on beats.")] = True,
+    on: On = None,
+    map_file: MapFile = None,
+    root_bone: RootBone = None,
+    in_place: InPlace = False,
+    reduce_keys: ReduceKeys = None,
+    names: Names = None,
+    tool: For = None,
     option: Option = None,
     json_: Json = False,
 ) -> None:
@@ -102,7 +114,21 @@ def generate(
     outs = out or []
     if not outs:
         raise typer.BadParameter("give at least one file to write, for example --out wave.bvh", param_hint="--out")
-    check_outs(outs)
+    delivery = wanted(
+        outs,
+        on=on,
+        map_file=map_file,
+        root_bone=root_bone,
+        in_place=in_place,
+        loop=loop,
+        reduce=reduce_keys,
+        names=names,
+        tool=tool,
+    )
+    # A loop that goes to no tool is written as it is made.
+    plain = replace(delivery, loop=False).plain
+    if plain:
+        check_outs(outs)
     path = [_point(text_) for text_ in to or []]
     started = time.perf_counter()
     from motionloom.engines.registry import load
@@ -116,7 +142,13 @@ def generate(
             best_of=best_of, in_time=in_time, progress=progress, **follows, **parse_options(option, maker.Options),
         )  # fmt: skip
     made = time.perf_counter() - started
-    files = write(motions, outs)
+    clips: list[dict[str, Any]] = []
+    if plain:
+        files = write(motions, outs)
+    else:
+        pairs = [(motion, targets(out, count)[at]) for at, motion in enumerate(motions) for out in outs]
+        clips = [deliver(motion, file, delivery, quiet=json_) for motion, file in pairs]
+        files = [file for _, file in pairs]
     closing: list[float] = []
     if loop:
         from motionloom.engines.mmm.loop import wrap_jerk
@@ -133,9 +165,16 @@ def generate(
             }
             for at, motion in enumerate(motions)
         ]
-        _print_json({"motions": facts, "files": [str(file) for file in files], "seconds_taken": round(made, 3)})
+        _print_json(
+            {
+                "motions": facts,
+                "files": [str(file) for file in files],
+                "seconds_taken": round(made, 3),
+                **({"clips": clips} if clips else {}),
+            }
+        )
         return
-    for file in files:
+    for file in files if plain else ():
         typer.echo(f"wrote {file}")
     lengths = ", ".join(f"{motion.seconds:.1f} s" for motion in motions)
     for motion in motions:
@@ -167,11 +206,32 @@ def convert(
     up: Up = None,
     asf: Asf = None,
     to_body: Annotated[bool, typer.Option("--retarget", help="Move it onto the canonical body.")] = False,
+    on: On = None,
+    map_file: MapFile = None,
+    root_bone: RootBone = None,
+    in_place: InPlace = False,
+    loop: LoopIt = False,
+    reduce_keys: ReduceKeys = None,
+    names: Names = None,
+    tool: For = None,
+    json_: Json = False,
 ) -> None:
-    """Turn a motion file into another format."""
+    """Turn a motion file into another format, or put it on a character."""
     from motionloom.motion.io.bvh_parse import END
 
-    check_outs([target])
+    delivery = wanted(
+        [target],
+        on=on,
+        map_file=map_file,
+        root_bone=root_bone,
+        in_place=in_place,
+        loop=loop,
+        reduce=reduce_keys,
+        names=names,
+        tool=tool,
+    )
+    if delivery.plain:
+        check_outs([target])
     motion = Reading(unit, true_fps, up, asf).load(source)
     if to_body:
         from motionloom.motion.retarget import retarget
@@ -179,7 +239,20 @@ def convert(
         motion = retarget(motion)
     if fps is not None:
         motion = motion.at_fps(fps)
+    if not delivery.plain:
+        facts = deliver(motion, target, delivery, quiet=json_)
+        if json_:
+            _print_json({**facts, "notes": list(motion.provenance.notes)})
+            return
+        for note in motion.provenance.notes:
+            typer.echo(f"note: {note}")
+        return
     motion.save(target)
+    if json_:
+        _print_json(
+            {"file": str(target), "frames": len(motion), "fps": motion.fps, "notes": list(motion.provenance.notes)}
+        )
+        return
     ends = sum(name.endswith(END) for name in motion.skeleton.names)
     shown = f"{len(motion.skeleton) - ends} joints" + (f" and {ends} ends" if ends else "")
     typer.echo(f"wrote {target}: {len(motion)} frames at {motion.fps:g} fps, {shown}")

@@ -1,0 +1,1 @@
+"""Name families of rigs, as data."""
