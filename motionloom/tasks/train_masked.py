@@ -213,6 +213,10 @@ class MaskedTask:
         """The validation sequences."""
         return self._encode("val", 1)
 
+    def prepare(self) -> None:
+        """Encode the training clips."""
+        _ = self.chances, self.choices
+
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Loss of one batch of sequences with random captions."""
         rng = np.random.default_rng([step.seed, step.index, step.rank])
@@ -290,9 +294,14 @@ def pad(sequences: list[np.ndarray]) -> tuple[Tensor, Tensor]:
     return padded, lengths
 
 
+def _shown(clip: Clip) -> str:
+    """What a clip shows: its content or action where the dataset has such classes, else its description."""
+    return next((clip.labels[name] for name in ("content", "action", "description") if name in clip.labels), "")
+
+
 def draw_chances(clips: list[Clip], power: float, shares: tuple[str, ...]) -> Float[np.ndarray, " S"]:
     """Chance of each clip: label groups by size ** power, sources capped."""
-    groups = [f"{clip.source} {clip.labels.get('content', clip.labels.get('description'))}" for clip in clips]
+    groups = [f"{clip.source} {_shown(clip)}" for clip in clips]
     sizes: dict[str, int] = {}
     for group in groups:
         sizes[group] = sizes.get(group, 0) + 1
