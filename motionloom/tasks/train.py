@@ -53,6 +53,14 @@ class Task(Protocol):
 
     model: nn.Module
 
+    def prepare(self) -> None:
+        """Make what batches are drawn from, such as encoded clips.
+
+        Called once before the first update, outside autocast: what a loss made when first needed would be made in
+        bfloat16, and kept.
+        """
+        ...
+
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Loss terms of one batch; "loss" is what is minimised."""
         ...
@@ -159,6 +167,8 @@ def _fit(
     chief = fabric.global_rank == 0
     log = _Log(run, tensorboard, first) if chief else None
     last = config.steps if last is None else min(last, config.steps)
+    if first < last:
+        task.prepare()
     shown = tqdm(
         range(first, last), initial=first, total=config.steps, desc=recipe.name, disable=not (progress and chief)
     )
