@@ -230,7 +230,7 @@ def read_arrays(
 def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: NpyHeader) -> np.ndarray:
     """Unpack a member into the memory of its array, so that it is held once."""
     array = np.empty(header.elements, header.dtype)
-    room = memoryview(array.view(np.uint8)) if header.bytes else memoryview(b"")
+    room = memoryview(array.view(np.uint8).data) if header.bytes else memoryview(b"")
     with archive.open(info) as member:
         member.read(header.start)
         place = 0

@@ -15,10 +15,10 @@ _WORDS = (
 _SIZES = (0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63, 2**64 - 1)
 
 
-def flip(raw: bytes, rng: Random, _: bytes) -> bytes:
+def flip(raw: bytes, rng: Random, other: bytes) -> bytes:
     """Change some bits."""
     data = bytearray(raw)
-    for _ in range(rng.randint(1, 6)):
+    for _turn in range(rng.randint(1, 6)):
         if data:
             data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     return bytes(data)

@@ -12,6 +12,7 @@ from motionloom.engines.base import Capability, Engine
 from motionloom.engines.options import EngineOptions
 from motionloom.engines.request import Request
 from motionloom.engines.seeds import item_seed
+from motionloom.licences import CC0_1, Licence
 from motionloom.motion import rotations as rot
 from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import CANONICAL
@@ -59,9 +60,9 @@ class Toy(Engine):
         return 60.0
 
     @property
-    def licence(self) -> str:
+    def licences(self) -> Sequence[Licence]:
         """What it makes may be used for anything."""
-        return "CC0 1.0"
+        return (CC0_1,)
 
     def run(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[list[Motion]]:
         """Sway at the tempo of each request, from a phase that its seed chooses."""
