@@ -7,6 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from motionloom.conditions.audio import load_audio, save_audio
+    from motionloom.conditions.keypoints import Keypoints, load_keypoints
+    from motionloom.engines.mmm.story import read_script
     from motionloom.engines.registry import load
     from motionloom.motion.io import load as load_motion
     from motionloom.motion.io import save
@@ -17,28 +20,38 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "CANONICAL": "motionloom.motion.skeleton:CANONICAL",
+    "Keypoints": "motionloom.conditions.keypoints:Keypoints",
     "Motion": "motionloom.motion.motion:Motion",
     "Provenance": "motionloom.motion.motion:Provenance",
     "Skeleton": "motionloom.motion.skeleton:Skeleton",
     "frames": "motionloom.motion.keep:frames",
     "load": "motionloom.engines.registry:load",
+    "load_audio": "motionloom.conditions.audio:load_audio",
+    "load_keypoints": "motionloom.conditions.keypoints:load_keypoints",
     "load_motion": "motionloom.motion.io:load",
     "parts": "motionloom.motion.keep:parts",
     "retarget": "motionloom.motion.retarget:retarget",
+    "read_script": "motionloom.engines.mmm.story:read_script",
     "save": "motionloom.motion.io:save",
+    "save_audio": "motionloom.conditions.audio:save_audio",
 }
 
 __all__ = [
     "CANONICAL",
+    "Keypoints",
     "Motion",
     "Provenance",
     "Skeleton",
     "frames",
     "load",
+    "load_audio",
+    "load_keypoints",
     "load_motion",
     "parts",
+    "read_script",
     "retarget",
     "save",
+    "save_audio",
 ]
 
 

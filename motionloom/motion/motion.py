@@ -8,14 +8,15 @@ from functools import cached_property
 from os import PathLike
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from motionloom.errors import MotionError
+from motionloom.errors import LayoutError, MotionError
 from motionloom.motion import rotations as rot
 from motionloom.motion.budget import MOTION
-from motionloom.motion.formats import write
+from motionloom.motion.formats import resolve, write
 from motionloom.motion.kinematics import check_joints, forward_kinematics
 from motionloom.motion.skeleton import PARTS, Skeleton
 
@@ -110,6 +111,67 @@ class Motion:
     def world_rotations(self) -> Float[Tensor, "T J 4"]:
         """World rotations of the joints (wxyz)."""
         return self._world[1]
+
+    @property
+    def joints(self) -> np.ndarray:
+        """World positions of the joints [m] as a numpy array of shape (T, J, 3)."""
+        return self.positions.numpy()
+
+    def __getitem__(self, span: slice) -> "Motion":
+        """A piece by time: ``motion[1.0:2.5]`` from second 1 to 2.5, ``motion[-1.0:]`` the last second.
+
+        Raises:
+            MotionError: The span is empty or leaves the motion, or a step is given.
+        """
+        if not isinstance(span, slice) or span.step is not None:
+            raise MotionError("a motion is sliced by seconds, as motion[1.0:2.5]; for other frame rates use at_fps")
+        first, last = (
+            value + self.seconds if value < 0 else value
+            for value in (span.start or 0.0, self.seconds if span.stop is None else span.stop)
+        )
+        begin, end = round(first * self.fps), round(min(last, self.seconds) * self.fps)
+        if not 0 <= begin < end:
+            raise MotionError(f"{span.start} s to {span.stop} s is no span of a motion of {self.seconds:.2f} s")
+        return take(self, torch.arange(begin, end))
+
+    def then(self, other: "Motion", blend: float = 0.2) -> "Motion":
+        """The motion and another after it, turned and moved to go on where the first ends; see ``edit.join``.
+
+        Args:
+            other: Of the same skeleton and frame rate.
+            blend: Overlap over which one fades into the other [s].
+
+        Raises:
+            SkeletonError: The skeletons differ.
+            MotionError: The frame rates differ, or the overlap is longer than one of the motions.
+        """
+        return resolve("motionloom.motion.edit:join")(self, other, blend)
+
+    def features(self, layout: str = "humanml3d") -> np.ndarray:
+        """Features of the motion at the layout's own frame rate.
+
+        Args:
+            layout: "humanml3d" (263 a frame, 20 fps) or "motionverse" (669 a frame, the motion's own rate).
+
+        Raises:
+            LayoutError: There is no such layout, or the motion is not of the canonical body.
+        """
+        encoders = {
+            "humanml3d": lambda: resolve("motionloom.motion.features.humanml3d:encode_features")(self.at_fps(20.0)),
+            "motionverse": lambda: resolve("motionloom.motion.features.motionverse:encode_unified")(self).features,
+        }
+        if layout not in encoders:
+            raise LayoutError(f"there is no layout {layout!r}; layouts are {', '.join(encoders)}")
+        return encoders[layout]().numpy()
+
+    @staticmethod
+    def load(path: "str | PathLike[str]", **options: Any) -> "Motion":
+        """Read a file; its suffix chooses the format (see ``motionloom.motion.io.load``).
+
+        Raises:
+            MotionFileError: The format is unknown or the file cannot be read.
+        """
+        return resolve("motionloom.motion.io:load")(path, **options)
 
     def with_(self, **changes: Any) -> "Motion":
         """A copy with some fields replaced (and checked again)."""

@@ -266,3 +266,12 @@ def test_folders_that_hold_no_engine_are_refused(tmp_path):
     bare = dataclasses.replace(engine.checkpoint, stats={"mean": torch.zeros(669)})
     with pytest.raises(CheckpointError, match="has no frames, parts, rates, sentence_mean, sentence_std, std"):
         Denoiser(bare, folder)
+
+
+def test_music_longer_than_a_piece_is_danced_in_pieces(engine):
+    most = engine.max_seconds
+    song = Sound((torch.arange(round(22050 * (most + 2.0))) % 8820 < 200).float(), 22050)
+    dance = engine.generate(music=song, seed=1, in_time=False)[0]
+    assert dance.seconds == pytest.approx(most + 2.0, abs=0.06)
+    assert any("pieces" in note for note in dance.provenance.notes)
+    assert same(dance, engine.generate(music=song, seed=1, in_time=False)[0])

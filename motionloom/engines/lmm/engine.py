@@ -3,7 +3,9 @@
 Requests, seeds and answers are those of ``generate.py``; how frames are made stands in ``denoise.py``.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -16,14 +18,14 @@ from motionloom.conditions.text import TextEncoder
 from motionloom.engines.base import Engine
 from motionloom.engines.lengths import LengthEstimator
 from motionloom.engines.lmm.denoiser import Denoiser, Job, LMMOptions
-from motionloom.engines.request import Request, Segment
+from motionloom.engines.request import Known, Request, Segment
 from motionloom.engines.seeds import item_seed
 from motionloom.engines.timeline import Timeline, blended, leg_scale, timeline
 from motionloom.errors import CheckpointError, RequestError
 from motionloom.licences import Licence
 from motionloom.models.checkpoint import Checkpoint, load_checkpoint
 from motionloom.motion.motion import Motion
-from motionloom.motion.skeleton import BODY_COLUMNS, CANONICAL
+from motionloom.motion.skeleton import BODY_COLUMNS, CANONICAL, PARTS
 from motionloom.progress import SILENT, Progress
 
 FPS = 20.0
@@ -149,9 +151,26 @@ class LMM(Engine):
             found = self.lengths.seconds(segment.text, seed)
             seconds = min(max(found, self.min_seconds), self.max_seconds)
         fps = request.fps or FPS
+        if seconds > self.max_seconds and (segment.music is not None or segment.speech is not None):
+            return self._long(segment, seconds, fps, seed=seed, options=options, progress=progress)
         # A length that was asked for is judged as it was asked for.
         self.denoiser.rate(seconds, fps)
         return self.denoiser.make(Job(max(1, round(seconds * fps)), fps, segment, seed), options, progress)
+
+    def _long(
+        self, segment: Segment, seconds: float, fps: float, *, seed: int, options: LMMOptions, progress: Progress
+    ) -> Motion:
+        """Make a motion for sound that is longer than one piece: each piece goes on from the end of the one before."""
+        piece = self.max_seconds - CONTEXT
+        count = math.ceil(seconds / piece)
+        progress.expect((count - 1) * options.steps)
+        made = self.denoiser.make(Job(round(seconds / count * fps), fps, segment, seed), options, progress)
+        for turn in range(1, count):
+            whole = seconds * (turn + 1) / count
+            known = Known(made.with_(valid=None), torch.ones(len(made), len(PARTS), dtype=torch.bool))
+            line = timeline(Request((replace(segment, seconds=whole),), known=known))
+            made = self._completed(line, segment, item_seed(seed, turn), options, progress)
+        return made.with_(provenance=made.provenance.noting(f"made in {count} pieces, each going on from the last"))
 
     def _completed(
         self, line: Timeline, segment: Segment, seed: int, options: LMMOptions, progress: Progress

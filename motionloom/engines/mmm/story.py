@@ -7,6 +7,7 @@ two put between them, so that the total length is what was asked for.
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -31,13 +32,23 @@ SHORTEST = 3
 _SLACK = 1e-6
 
 
-def read_script(path: Path) -> tuple[Segment, ...]:
+MAX_SCRIPT = 1 << 20
+"""Largest script that is read [bytes]: a story takes ten minutes at most."""
+
+
+def read_script(path: str | PathLike[str]) -> tuple[Segment, ...]:
     """Read a story: lines of ``seconds  sentence``; empty lines and what follows a ``#`` do not count.
+
+    Args:
+        path: A text file.
 
     Raises:
         RequestError: The file cannot be read, holds no line, or a line is wrong (named by its number).
     """
+    path = Path(path)
     try:
+        if path.stat().st_size > MAX_SCRIPT:
+            raise RequestError(f"{path}: {path.stat().st_size} bytes; scripts of up to {MAX_SCRIPT} bytes are read")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"{path}: cannot be read as a text file ({type(error).__name__})") from None
