@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Bool
 from torch import Tensor
 
