@@ -247,7 +247,7 @@ def _check_text(array: np.ndarray) -> None:
 def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: NpyHeader) -> np.ndarray:
     """Unpack a member into the memory of its array, so that it is held once."""
     array = np.empty(header.elements, header.dtype)
-    room = memoryview(array.view(np.uint8).data) if header.bytes else memoryview(b"")
+    room = array.view(np.uint8)
     with archive.open(info) as member:
         member.read(header.start)
         place = 0
@@ -255,7 +255,7 @@ def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: NpyHeader) 
             piece = member.read(min(1 << 20, len(room) - place))
             if not piece:
                 raise EOFError("an array is cut off")
-            room[place : place + len(piece)] = piece
+            room[place : place + len(piece)] = np.frombuffer(piece, np.uint8)
             place += len(piece)
         # Reading on to the end is what checks the sum over all bytes.
         member.read(1)
