@@ -66,7 +66,7 @@ class Harm:
 
 
 def test_pickles_that_are_more_than_words_are_refused_unread(tmp_path: Path):
-    with pytest.raises(CheckpointError, match=r"holds more than plain words and numbers \(GLOBAL\); it was not read"):
+    with pytest.raises(CheckpointError, match="pickles with code are never run"):
         read_glove(write(tmp_path, [Harm(tmp_path / "made")]))
     assert not (tmp_path / "made").exists()
     with pytest.raises(CheckpointError, match="more than plain words and numbers"):
