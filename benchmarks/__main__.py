@@ -93,6 +93,15 @@ def m3gpt(
     report(bench_m3gpt(options), out, json_)
 
 
+@bench.command()
+def bounds(out: Out = None, json_: Json = False) -> None:
+    """Read hostile files, each in a process of its own: processor seconds, memory, and what came of them."""
+    check_out(out)
+    from benchmarks.bounds import bench_bounds
+
+    report(bench_bounds(), out, json_)
+
+
 @bench.command("data")
 def data_(
     store: Annotated[Path, typer.Option(help="Folder of a store.")],

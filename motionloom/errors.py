@@ -19,7 +19,7 @@ class MotionloomError(Exception):
 
 def one_line(text: str) -> str:
     """Text without line ends, control characters and lone surrogates, cut in the middle to 300 characters."""
-    text = text.encode("utf-8", errors="backslashreplace").decode("utf-8")
+    text = text.encode("utf-8", errors="backslashreplace").decode("utf-8", errors="replace")
     text = "".join(mark if mark.isprintable() else " " for mark in text)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - _TAIL - 5]} ... {text[-_TAIL:]}"
 

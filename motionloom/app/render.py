@@ -389,10 +389,8 @@ def _gif_options(shown: Motion, size: int, folder: Path) -> tuple[str, ...]:
     pictures = [np.asarray(picture) for picture in frames(take(shown, some), size)]
     colours = Image.fromarray(np.concatenate(pictures)).quantize(_COLOURS).convert("RGB")
     # ffmpeg wants 16 x 16 pixels of palette.
-    distinct = [colour for _, colour in colours.getcolors(_COLOURS + 1) or [] if isinstance(colour, tuple)]
-    palette = Image.new("RGB", (16, 16))
-    for index in range(256):
-        palette.putpixel((index % 16, index // 16), distinct[index % len(distinct)])
+    distinct = np.unique(np.asarray(colours).reshape(-1, 3), axis=0)
+    palette = Image.fromarray(distinct[np.arange(256) % len(distinct)].reshape(16, 16, 3))
     palette.save(folder / "palette.png")
     filters = "[0:v][1:v]paletteuse=dither=none"
     return ("-i", str(folder / "palette.png"), "-lavfi", filters, "-loop", "0", "-f", "gif")

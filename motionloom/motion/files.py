@@ -172,6 +172,10 @@ def parse_npy(raw: bytes, where: str) -> np.ndarray:
             f"{where}: {got} bytes where shape {header.shape} needs {header.bytes}; the file is cut off"
         )
     array = np.frombuffer(raw, header.dtype, offset=header.start)
+    try:
+        _check_text(array)
+    except ValueError as error:
+        raise MotionFileError(f"{where}: {error}") from None
     return array.reshape(header.shape, order="F" if header.fortran else "C")
 
 
@@ -227,10 +231,23 @@ def read_arrays(
     return found, set(members)
 
 
+def _check_text(array: np.ndarray) -> None:
+    """Numpy makes words of any four bytes; beyond Unicode's range Python's own functions break on them.
+
+    Raises:
+        ValueError: A character is none.
+    """
+    if array.dtype.kind == "U" and array.size:
+        order = ">" if array.dtype.str[0] == ">" else "<"
+        codes = np.frombuffer(array.tobytes(), f"{order}u4")
+        if int(codes.max()) > 0x10FFFF or bool(((codes >= 0xD800) & (codes < 0xE000)).any()):
+            raise ValueError("text with characters that are none")
+
+
 def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: NpyHeader) -> np.ndarray:
     """Unpack a member into the memory of its array, so that it is held once."""
     array = np.empty(header.elements, header.dtype)
-    room = memoryview(array.view(np.uint8).data) if header.bytes else memoryview(b"")
+    room = array.view(np.uint8)
     with archive.open(info) as member:
         member.read(header.start)
         place = 0
@@ -238,10 +255,11 @@ def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: NpyHeader) 
             piece = member.read(min(1 << 20, len(room) - place))
             if not piece:
                 raise EOFError("an array is cut off")
-            room[place : place + len(piece)] = piece
+            room[place : place + len(piece)] = np.frombuffer(piece, np.uint8)
             place += len(piece)
         # Reading on to the end is what checks the sum over all bytes.
         member.read(1)
+    _check_text(array)
     return array.reshape(header.shape, order="F" if header.fortran else "C")
 
 

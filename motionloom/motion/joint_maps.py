@@ -9,6 +9,7 @@ pose at all (every bone along its own X), ``[axes]`` says where each source join
 
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import resources
@@ -28,6 +29,7 @@ OPTIONAL = frozenset(
 )
 """Canonical joints a source may lack; they then follow their parent."""
 _AXES = {"X": (1.0, 0.0, 0.0), "Y": (0.0, 1.0, 0.0), "Z": (0.0, 0.0, 1.0)}
+_FORMS = {dict: "table", list: "list of words of up to 100 characters", str: "text", bool: "true or false"}
 _LEGS = ((1, 7), (2, 8))
 _UPRIGHT = 0.5
 """Cosine of the largest angle between a leg and straight down in a pose that is taken for standing."""
@@ -108,12 +110,22 @@ def parse_map(name: str, table: dict[str, Any]) -> JointMap:
     unknown = sorted(set(table) - {"title", "joints", "axes", "prefixes", "marks", "vertical"})
     if unknown or "joints" not in table:
         raise RetargetError(f"joint map {name!r}: {f'key {unknown[0]!r} is unknown' if unknown else 'no [joints]'}")
+    forms = (("joints", dict), ("axes", dict), ("prefixes", list), ("marks", list), ("title", str), ("vertical", bool))
+    for key, form in forms:
+        value = table.get(key)
+        words = not isinstance(value, list) or all(isinstance(word, str) and len(word) <= 100 for word in value)
+        if value is not None and not (isinstance(value, form) and words):
+            raise RetargetError(f"joint map {name!r}: {key} is no {_FORMS[form]}")
+    try:
+        _ = [re.compile(prefix) for prefix in table.get("prefixes", ())]
+    except (re.error, RecursionError, OverflowError) as error:
+        raise RetargetError(f"joint map {name!r}: a prefix is no regular expression ({error})") from None
     joints = {}
     for canonical, entry in table["joints"].items():
         if canonical not in CANONICAL.names:
             known = ", ".join(CANONICAL.names)
             raise RetargetError(f"joint map {name!r}: {canonical!r} is no canonical joint; they are {known}")
-        several = isinstance(entry, list) and not isinstance(entry[-1], int | float)
+        several = isinstance(entry, list) and len(entry) > 0 and not isinstance(entry[-1], int | float)
         joints[canonical] = tuple(_point(name, canonical, item) for item in (entry if several else [entry]))
     return JointMap(
         name,
@@ -130,7 +142,7 @@ def _point(name: str, canonical: str, entry: Any) -> Point:
     if isinstance(entry, str):
         return entry, entry, 0.0
     kinds = [type(item) for item in entry] if isinstance(entry, list) else []
-    if kinds not in ([str, str, float], [str, str, int]):
+    if kinds not in ([str, str, float], [str, str, int]) or not -10 <= entry[2] <= 10:
         raise RetargetError(
             f"joint map {name!r}: {canonical} = {entry!r} is neither a name nor [name, name, share of the way]"
         )
@@ -139,7 +151,11 @@ def _point(name: str, canonical: str, entry: Any) -> Point:
 
 def _parse_axes(name: str, joint: str, text: str | list[float]) -> tuple[float, ...]:
     if isinstance(text, list):
-        axes = tuple(float(value) for value in text)
+        # Nine numbers of directions; anything else is refused below.
+        fits = all(type(value) in (int, float) and -2 <= value <= 2 for value in text)
+        axes = tuple(float(value) for value in text) if fits else ()
+    elif not isinstance(text, str):
+        axes = ()
     else:
         words = [word for word in text.split() if re.fullmatch(r"[+-][XYZ]", word)]
         axes = tuple(v * (-1.0 if word[0] == "-" else 1.0) for word in words for v in _AXES[word[1]])
@@ -204,10 +220,15 @@ def _by_names(names: tuple[str, ...]) -> tuple[JointMap, ...]:
     if not fitting:
         nearest = min(missing, key=lambda entry: (len(needed[entry]), len(missing[entry])))
         raise RetargetError(
-            f"no joint map fits this skeleton ({', '.join(names[:8])}{', ...' if len(names) > 8 else ''}); the"
-            f" nearest, {nearest.name!r}, lacks {', '.join(needed[nearest])}: pass a JointMap of your own"
+            f"no joint map fits this skeleton ({listed(names, 4)}); the nearest, {nearest.name!r}, lacks"
+            f" {listed(needed[nearest], 6)}: pass a JointMap of your own"
         )
     return tuple(sorted(fitting, key=lambda entry: (len(missing[entry]), -len(entry.marks))))
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first of some names, each cut to 40 characters."""
+    return ", ".join(name[:40] for name in names[:most]) + (", ..." if len(names) > most else "")
 
 
 def points_at(positions: Float[Tensor, "*batch S 3"], slots: dict[str, Slot]) -> Float[Tensor, "*batch 22 3"]:

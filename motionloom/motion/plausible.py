@@ -21,8 +21,12 @@ FPS = (5.0, 1000.0)
 GRAVITY = 9.81
 _FALL = (5.0, 16.0)
 """Accelerations of a flight that are taken for free fall [m/s^2]: the hips are not the centre of mass."""
+_CLIMB = 2.0
+"""Below this a rise and fall is a way over uneven ground, not a jump at a third of its speed [m/s^2]."""
 _SHORTEST, _RISE = 0.2, 0.12
 """Seconds that feet are off the floor, and height above it [m], in a flight that can be measured."""
+_STANDS = 0.2
+"""Speed below which a joint stands [m/s]."""
 _JUMP = 20.0
 """Speed of a body that no person reaches [m/s]: a jump from one frame to the next."""
 _BODY = 12
@@ -54,7 +58,7 @@ def doubts(motion: Motion) -> list[str]:
         )
         return found
     fall = free_fall(motion)
-    if fall is not None and not _FALL[0] <= fall <= _FALL[1]:
+    if fall is not None and fall > _CLIMB and not _FALL[0] <= fall <= _FALL[1]:
         # Frames at n times the true rate make everything fall n^2 times as fast.
         rate = motion.fps * math.sqrt(GRAVITY / fall)
         found.append(
@@ -138,8 +142,18 @@ def free_fall(motion: Motion) -> float | None:
             # Climbing and being carried are no parabolas, and neither rise and fall in one span.
             peak = float(-curve[1] / (2 * curve[2])) if float(curve[2]) < 0 else -1.0
             rise = float(span.max() - torch.maximum(span[0], span[-1]))
-            if rise > 0.04 and off < 0.2 * rise and 0.2 * len(span) < peak < 0.8 * len(span):
+            fits = rise > 0.04 and off < 0.2 * rise and 0.2 * len(span) < peak < 0.8 * len(span)
+            if fits and _flies(motion, frame - len(span), frame):
                 found.append((len(span), float(-2 * curve[2]) * motion.fps**2))
     if not found:
         return None
     return max(found)[1]
+
+
+def _flies(motion: Motion, start: int, stop: int) -> bool:
+    """Whether the lowest joint moves as well: on stairs and slopes it stands, though high above the floor."""
+    points, _ = forward_kinematics(motion.rotations[start:stop], motion.root[start:stop], motion.skeleton)
+    lowest = points[:-1, :, 1].argmin(1)
+    frames = torch.arange(len(lowest))
+    speed = (points[frames + 1, lowest] - points[frames, lowest]).norm(dim=-1) * motion.fps
+    return float(speed.quantile(0.25)) > _STANDS

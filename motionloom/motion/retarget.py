@@ -95,7 +95,7 @@ def retarget(
     if off.usual > _REFUSED:
         raise RetargetError(
             f"{off.where} of the result would be {off.usual:.0f} degrees off the source (map {joint_map.name!r}):"
-            " its joints are not where their names say; name another map with --map"
+            " its joints are not where their names say; give a joint map of your own"
         )
     if off.most > _DOUBTFUL:
         note += f"; warning: beyond {_DOUBTFUL:g} degrees, look at it"

@@ -187,7 +187,7 @@ def test_a_result_that_is_not_its_source_is_warned_of_or_refused(tmp_path: Path)
     motion = bodies.walk()
     table = {name: own for name, own in MIXAMO.items() if "collar" not in name}
     wrong = parse_map("wrong", {"joints": table | {"left_shoulder": "Head", "right_shoulder": "Hips"}})
-    with pytest.raises(RetargetError, match=r"degrees off the source \(map 'wrong'\).*--map"):
+    with pytest.raises(RetargetError, match=r"degrees off the source \(map 'wrong'\)"):
         retarget(bodies.worn(motion, MIXAMO), wrong)
     found = retarget(bodies.worn(motion, MIXAMO))
     mean, most = re.search(r"limbs off by ([\d.]+) degrees on average, ([\d.]+) at most", notes(found)).groups()  # pyright: ignore

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent), str(ROOT / "tests" / "data")]
 
 from fuzz_mutators import mutate  # noqa: E402
 from fuzz_seeds import write_seeds  # noqa: E402

@@ -124,6 +124,11 @@ def write_seeds(folder: Path) -> list[tuple[str, Path]]:
     for protocol in (0, 2, 4, 5):
         add("pickle", f"protocol{protocol}.pkl", pickle.dumps(value, protocol=protocol))
     add("mat", "cells.mat", _matlab())
+    from ted_files import serialized, write_lmdb  # pyright: ignore[reportMissingImports]
+
+    value = {"vid": "a", "clips": [{"start": 0.5, "words": ["x", "y"], "poses": np.zeros((4, 3), np.float32)}]}
+    write_lmdb(folder / "ted" / "data.mdb", {b"0001": serialized(value), b"0002": serialized([1, 2.5, b"z"])})
+    made.append(("lmdb", folder / "ted" / "data.mdb"))
     for form in ("WAV", "FLAC", "OGG", "MP3"):
         add("sound", f"tone.{form.lower()}", _sound(form))
     names = "\n".join(f'{name} = ["{name}", "B{n}", 0.5]' for n, name in enumerate(CANONICAL.names))

@@ -7,9 +7,6 @@ Source: Guo et al., "Generating diverse and natural 3D human motions from text" 
 and the five lists are those of its release (text-to-motion, MIT licence): trained weights depend on them.
 """
 
-import io
-import pickle
-import pickletools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from motionloom.errors import CheckpointError, MotionFileError, RequestError
+from motionloom.data.formats.pickle import read_pickle
+from motionloom.errors import CheckpointError, DataError, MotionFileError, RequestError
 from motionloom.motion.files import check_numbers, parse_npy, read_bytes
 
 MAX_WORDS = 20
@@ -41,12 +39,6 @@ _SPECIAL = {
 }
 SPECIAL_TAGS = {word: tag for tag, words in _SPECIAL.items() for word in words.split()}
 """Word -> the tag it has whatever its own is."""
-_OPCODES = frozenset((
-    "PROTO", "FRAME", "MARK", "STOP", "MEMOIZE", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET",
-    "EMPTY_DICT", "EMPTY_LIST", "SETITEM", "SETITEMS", "APPEND", "APPENDS",
-    "BINUNICODE", "SHORT_BINUNICODE", "BININT", "BININT1", "BININT2",
-))  # fmt: skip
-"""What a pickle of plain dicts, lists, texts and small integers is made of."""
 
 
 @dataclass(frozen=True)
@@ -153,27 +145,11 @@ def read_glove(folder: Path, prefix: str = "our_vab") -> GloVe:
 
 
 def _plain_pickle(path: Path) -> Any:
-    """Unpickle nested lists, dicts, texts and integers; any other content is refused before anything is built."""
+    """Lists, dicts, texts and integers of a pickle, read by a parser that calls nothing."""
     try:
-        raw = read_bytes(path)
-        for opcode, argument, _ in pickletools.genops(raw):
-            # A memo place far beyond the file's size would only reserve memory.
-            if opcode.name not in _OPCODES or (opcode.name == "LONG_BINPUT" and (argument or 0) > len(raw)):
-                raise CheckpointError(
-                    f"{path} holds more than plain words and numbers ({opcode.name}); it was not read"
-                )
-        return _Plain(io.BytesIO(raw)).load()
-    except MotionFileError as error:
+        return read_pickle(path)
+    except DataError as error:
         raise CheckpointError(str(error)) from None
-    except (pickle.UnpicklingError, ValueError, EOFError, IndexError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} is no readable pickle: {' '.join(str(error).split())}") from None
-
-
-class _Plain(pickle.Unpickler):
-    """An unpickler that knows no classes or functions: a second lock behind the list of opcodes."""
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        raise pickle.UnpicklingError(f"{module_name}.{global_name} is not plain data")
 
 
 @dataclass(frozen=True)
