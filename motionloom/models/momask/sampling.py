@@ -7,6 +7,7 @@ Source: MoMask (arXiv 2312.00063), section 3.4. Parity: ``tests/parity/test_moma
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -88,10 +89,7 @@ def sample_base(
         hidden = (scores.argsort(1).argsort(1) < count[:, None]) & fill
         ids = ids.masked_fill(hidden, config.mask_id)
 
-        def predict(bare: Tensor | None, seen: Tensor = ids) -> Tensor:
-            return model(seen, valid, sentence, bare)
-
-        logits = _guided(predict, no_text, guidance, len(ids))
+        logits = _guided(partial(model, ids, valid, sentence), no_text, guidance, len(ids))
         chosen = _draw(logits, temperature, top, draw, generator, _BASE_ORDER)
         ids = torch.where(hidden, chosen, ids)
         sure = logits.softmax(-1).gather(2, chosen[..., None])[..., 0]
@@ -141,10 +139,7 @@ def sample_residual(
         vectors = model.vectors(layers[-1], layer - 1)
         history = vectors if history is None else history + vectors
 
-        def predict(bare: Tensor | None, history: Tensor = history, layer: int = layer) -> Tensor:
-            return model(history, layer, valid, sentence, bare)
-
-        logits = _guided(predict, no_text, guidance, len(base))
+        logits = _guided(partial(model, history, layer, valid, sentence), no_text, guidance, len(base))
         chosen = _draw(logits, temperature, top, "gumbel", generator, _RESIDUAL_ORDER)
         if known is not None:
             chosen = torch.where(known[..., layer] >= 0, known[..., layer], chosen)
