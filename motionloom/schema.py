@@ -57,6 +57,24 @@ def check(instance: Any, error: type[Exception], where: str = "") -> None:
             _check_one(entry.name, getattr(instance, entry.name), hints[entry.name], entry.metadata, error, where)
 
 
+def check_values(kind: type, values: Mapping[str, Any], *, error: type[Exception], where: str = "") -> None:
+    """See that values fit the fields of a dataclass, before one is made of them.
+
+    Args:
+        kind: The dataclass.
+        values: Field names and values.
+        error: What is raised.
+        where: Begins the message.
+
+    Raises:
+        error: A value does not fit.
+    """
+    hints, known = _hints(kind), {entry.name: entry for entry in fields(kind)}
+    for name, value in values.items():
+        if name in known:
+            _check_one(name, value, hints.get(name, Any), known[name].metadata, error, where)
+
+
 def build(
     kind: type[T], values: Mapping[str, Any], *, error: type[Exception], where: str = "", what: str = "keys"
 ) -> T:

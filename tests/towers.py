@@ -22,14 +22,14 @@ def write_words(folder: Path) -> int:
     return len(pieces)
 
 
-def write_clip(folder: Path, pieces: int = PIECES) -> Path:
+def write_clip(folder: Path, pieces: int = PIECES, sentence: int = WIDTH, words: int = WIDTH) -> Path:
     """A directory of ``transformers`` with random weights."""
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
     rows = write_words(folder)
     config = CLIPTextConfig(
-        vocab_size=rows, hidden_size=WIDTH, intermediate_size=96, num_hidden_layers=LAYERS, num_attention_heads=4,
-        projection_dim=WIDTH, max_position_embeddings=pieces, bos_token_id=rows - 2, eos_token_id=rows - 1,
+        vocab_size=rows, hidden_size=words, intermediate_size=96, num_hidden_layers=LAYERS, num_attention_heads=4,
+        projection_dim=sentence, max_position_embeddings=pieces, bos_token_id=rows - 2, eos_token_id=rows - 1,
         pad_token_id=rows - 1,
     )  # fmt: skip
     torch.manual_seed(0)

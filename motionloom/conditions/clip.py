@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor
+from torch.nn import functional as F
 
 from motionloom.conditions.text import MiniLM, TextEncoder, TextFeatures, check_text, minilm, padded
 from motionloom.errors import CheckpointError, RequestError
@@ -28,6 +29,8 @@ from motionloom.licences import NOT_GIVEN, Licence, licence_of
 FOLDER = "MOTIONLOOM_TEXT_ENCODER"
 """Environment variable with the folder of the weights, for models that were trained with them."""
 IMAGEBIND = "imagebind_huge.pth"
+FAMILIES = {"clip": "CLIP (ViT-B/32 in the released models)", "imagebind": "ImageBind"}
+"""Encoders of which the digest is not known, because a model was imported without them."""
 _HEAD = 64
 """Channels of a head in every published tower."""
 _BLOCK = {
@@ -92,6 +95,18 @@ class Clip:
         return padded([self.cache[text] for text in texts])
 
     @torch.no_grad()
+    def slots(self, texts: list[str]) -> TextFeatures:
+        """Sentences one by one, with all word slots; see ``word_slots``."""
+        sentences = self(texts)
+        rows = []
+        for text in texts:
+            ids = self.tokenizer([check_text(text)], truncation=False, return_tensors="pt")["input_ids"]
+            filled = F.pad(ids, (0, self.max_pieces + 2 - ids.shape[1]))
+            rows.append(self.model(input_ids=filled).last_hidden_state.float())
+        words = torch.cat(rows)
+        return TextFeatures(sentences.sentence, words, torch.ones(words.shape[:2], dtype=torch.bool))
+
+    @torch.no_grad()
     def encode(self, texts: list[str]) -> TextFeatures:
         """Encode sentences in one pass; fast for many, but their last bits depend on the padding.
 
@@ -113,6 +128,20 @@ class Clip:
         output = self.model(input_ids=ids, output_hidden_states=True)
         words = output.hidden_states[-1] if self.trunk else output.last_hidden_state
         return TextFeatures(output.text_embeds.float(), words.float().masked_fill(~valid[..., None], 0.0), valid)
+
+
+def word_slots(encoder: TextEncoder, texts: list[str]) -> TextFeatures:
+    """Sentences with the states of all of a tower's word slots, also of those behind a sentence's end.
+
+    MMM's published transformer attends to all 77, padding included, as OpenAI's tokenizer fills them: with zeros.
+
+    Raises:
+        CheckpointError: The encoder is no tower of CLIP.
+        RequestError: See ``Clip.encode``.
+    """
+    if not isinstance(encoder, Clip) or encoder.trunk:
+        raise CheckpointError(f"this model reads the 77 word slots of CLIP; {encoder.name} has none")
+    return encoder.slots(texts)
 
 
 def _stated_licence(folder: Path) -> Licence:
@@ -182,8 +211,13 @@ def text_encoder(source: str | Path = MiniLM.name) -> TextEncoder:
     return minilm() if str(source) == MiniLM.name else _kept(Path(source).resolve())
 
 
-def named_encoder(name: str) -> TextEncoder:
+def named_encoder(name: str, *, sentence_dim: int | None = None, word_dim: int | None = None) -> TextEncoder:
     """The encoder that a model was trained with; all but MiniLM are in the folder that ``FOLDER`` names.
+
+    Args:
+        name: Its name; or "clip" or "imagebind" for any of that family, where weights were imported without it.
+        sentence_dim: Size of the sentences that the model reads; ``None`` for any.
+        word_dim: The same of words.
 
     Raises:
         CheckpointError: No folder is named, or it holds another encoder.
@@ -192,10 +226,23 @@ def named_encoder(name: str) -> TextEncoder:
         return minilm()
     folder = os.environ.get(FOLDER)
     if not folder:
-        raise CheckpointError(f"this model reads sentences by {name}: name the folder of its weights in {FOLDER}")
+        called = FAMILIES.get(name, name)
+        raise CheckpointError(
+            f"this model reads sentences by {called}: name the folder of its weights in the environment variable"
+            f" {FOLDER}"
+        )
     found = text_encoder(folder)
-    if found.name != name:
+    if found.name != name and not (name in FAMILIES and found.name.startswith(f"{name}-")):
         raise CheckpointError(f"this model reads sentences by {name}, {folder} ({FOLDER}) holds {found.name}")
+    for what, size, wanted in (
+        ("sentences", found.sentence_dim, sentence_dim),
+        ("words", found.word_dim, word_dim),
+    ):
+        if wanted is not None and size != wanted:
+            raise CheckpointError(
+                f"this model reads {what} of {wanted} numbers, those of {found.name} in {folder} ({FOLDER}) have"
+                f" {size}: it needs {FAMILIES.get(name, name)}"
+            )
     return found
 
 

@@ -6,7 +6,7 @@ time with their music, provenance, and the frame rate of the answer.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from functools import cached_property
@@ -67,10 +67,13 @@ class Engine(ABC):
         fps: Frame rate of an answer where none is asked for.
         threads: Threads that it computes with.
         folder: Where its weights lie; ``None`` where it has none.
+        imports: Kinds of official checkpoints that ``motionloom import`` reads for it, and the function of each
+            ("module:name"; see ``engines/importing.py``).
     """
 
     name: ClassVar[str]
     Options: ClassVar[type[EngineOptions]] = EngineOptions
+    imports: ClassVar[Mapping[str, str]] = {}
     fps: float = 20.0
     threads: int = 1
     folder: Path | None = None

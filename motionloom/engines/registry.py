@@ -81,12 +81,18 @@ def engine_of(folder: Path) -> str:
     return fitting[0]
 
 
-def _described(path: Path) -> str:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes()[: 1 << 16])
+        with path.open("rb") as file:
+            found = json.loads(file.read(1 << 16))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON ({str(error)[:100]})") from None
-    name, number = (found.get("engine"), found.get("format")) if isinstance(found, dict) else (None, None)
+    return found if isinstance(found, dict) else {}
+
+
+def _described(path: Path) -> str:
+    found = _read(path)
+    name, number = found.get("engine"), found.get("format")
     if not isinstance(name, str) or not isinstance(number, int):
         raise CheckpointError(f'{path} must hold {{"engine": NAME, "format": {FORMAT}}}')
     if number > FORMAT:
@@ -94,12 +100,27 @@ def _described(path: Path) -> str:
     return name
 
 
-def describe_folder(folder: Path, engine: str) -> None:
+def facts_of(folder: Path) -> dict[str, Any]:
+    """What else ``engine.json`` says of a folder, such as the text encoder; empty where there is none.
+
+    Raises:
+        CheckpointError: It cannot be read.
+    """
+    description = folder / DESCRIPTION
+    return _read(description) if description.is_file() else {}
+
+
+def describe_folder(folder: Path, engine: str, **facts: str) -> None:
     """Write ``engine.json`` into a folder.
+
+    Args:
+        folder: Of the engine.
+        engine: Its name.
+        **facts: What else its ``open`` needs to know.
 
     Raises:
         OSError: It cannot be written.
     """
     temporary = folder / f".{DESCRIPTION}"
-    temporary.write_text(json.dumps({"engine": engine, "format": FORMAT}) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps({"engine": engine, "format": FORMAT, **facts}) + "\n", encoding="utf-8")
     temporary.replace(folder / DESCRIPTION)

@@ -5,38 +5,27 @@
 * ``stats.safetensors``: mean and std of the features, and whatever else the model's user needs
 * ``card.md``: what it is, for people
 
-Nothing here reads pickle but ``import_official``, and that only as plain tensors.
+Nothing here reads pickle. A directory may come from anybody, so sizes are checked before anything is built of them.
 """
 
 import json
 import os
-import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, cast, get_args
+from typing import Any, ClassVar, Literal, Protocol, cast
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from motionloom.errors import CheckpointError, MotionloomError
 from motionloom.licences import Licence, licence_of, licences_in
 from motionloom.models import MODELS
-from motionloom.models.diffusion.official import diffusion_from_official
-from motionloom.models.masked.official import (
-    evaluator_from_official,
-    masked_from_official,
-    parts_masked_from_official,
-    parts_tokenizer_from_official,
-    split_tokenizer,
-    tokenizer_from_official,
-)
-from motionloom.models.tokenizers.motion import Activation, Norm
+from motionloom.schema import LONGEST, check_values, shown
 
 FORMAT = 1
 try:
@@ -46,6 +35,11 @@ except metadata.PackageNotFoundError:
     _VERSION = "0+source"
 Storage = Literal["float32", "float16", "bfloat16"]
 Json = dict[str, Any] | list[Any]
+_LARGEST_TEXT = 16 << 20
+_LARGEST_HEADER = 8 << 20
+_HEAD: dict[str, type | tuple[type, ...]] = {
+    "format": int, "kind": str, "version": str, "config": dict, "data": (dict, list), "licence": str,
+}  # fmt: skip
 
 
 class Model(Protocol):
@@ -91,26 +85,29 @@ def save_checkpoint(
     licence: str,
     card: str,
     storage: Storage = "float32",
+    *,
+    kinds: Mapping[str, type[nn.Module]] = MODELS,
 ) -> None:
     """Save a model as a directory; an older one of that name is replaced, and never half.
 
     Args:
         folder: Where to.
-        model: Of a class in ``MODELS``, not wrapped.
+        model: Of a class in ``kinds``, not wrapped.
         stats: What is needed beside the weights, such as ``mean`` and ``std`` of the features.
         data: The ledger of the training data: sources with their licences.
         licence: Of the weights.
         card: The text for people (Markdown).
         storage: Type of the parameters on disk; buffers (codebooks, counts) stay as they are.
+        kinds: Names of the classes that can be saved.
 
     Raises:
         CheckpointError: The model is of no known kind.
     """
-    kinds = [kind for kind, known in MODELS.items() if type(model) is known]
-    if not kinds:
-        raise CheckpointError(f"{type(model).__name__} is no kind of model to save; known: {', '.join(MODELS)}")
+    names = [kind for kind, known in kinds.items() if type(model) is known]
+    if not names:
+        raise CheckpointError(f"{type(model).__name__} is no kind of model to save; known: {', '.join(kinds)}")
     config = {
-        "kind": kinds[0],
+        "kind": names[0],
         "format": FORMAT,
         "config": asdict(cast(Model, model).config),
         "version": _VERSION,
@@ -149,65 +146,129 @@ def save_checkpoint(
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load_checkpoint(folder: Path, map_location: str | torch.device = "cpu") -> Checkpoint:
+def load_checkpoint(
+    folder: Path,
+    map_location: str | torch.device = "cpu",
+    *,
+    kinds: Mapping[str, type[nn.Module]] = MODELS,
+) -> Checkpoint:
     """Load a model from its directory, strictly.
 
     Args:
         folder: Where ``save_checkpoint`` put it.
         map_location: Device for the model and its statistics.
+        kinds: Names of the classes that can be loaded.
 
     Raises:
         CheckpointError: The directory is missing or incomplete, of a newer format or an unknown kind, or its
             config or weights do not fit this package's model.
     """
     folder = Path(folder)
-    head = _read_head(folder)
-    model_class = MODELS[head["kind"]]
+    head = _read_head(folder, kinds)
+    model_class = kinds[head["kind"]]
     config = _config(cast(Model, model_class).config_class, head["config"], folder)
+    shapes = _read_shapes(folder / "weights.safetensors")
+    wanted = _fits(model_class, config, shapes, f"{folder} does not fit a {head['kind']}", head["version"])
     # Building a model draws random numbers that loading then overwrites; the caller's stream must not move.
     with torch.random.fork_rng(devices=[]):
         model = model_class(config)
     weights = _read_tensors(folder / "weights.safetensors", map_location)
-    wanted = {name: value.dtype for name, value in model.state_dict().items()}
-    if wanted.keys() != weights.keys():
-        raise CheckpointError(
-            f"{folder} does not fit a {head['kind']}: missing {sorted(wanted.keys() - weights.keys())[:5]},"
-            f" unknown {sorted(weights.keys() - wanted.keys())[:5]}; saved by motionloom {head['version']}"
-        )
-    try:
-        model.load_state_dict({name: weights[name].to(wanted[name]) for name in wanted}, strict=True)
-    except RuntimeError as error:
-        raise CheckpointError(f"{folder} does not fit its own config: {' '.join(str(error).split())}") from None
-    card = folder / "card.md"
+    model.load_state_dict({name: weights[name].to(wanted[name].dtype) for name in wanted}, strict=True)
     return Checkpoint(
         kind=head["kind"],
         model=model.to(map_location).eval(),
-        stats=_read_tensors(folder / "stats.safetensors", map_location),
+        stats=read_tensors(folder / "stats.safetensors", map_location),
         data=head["data"],
         licence=head["licence"],
         version=head["version"],
-        card=card.read_text(encoding="utf-8") if card.exists() else "",
+        card=_read_card(folder / "card.md"),
     )
 
 
-def _read_head(folder: Path) -> dict[str, Any]:
+def build_model(model_class: type[nn.Module], config: Any, state: Mapping[str, Tensor], what: str) -> nn.Module:
+    """A model in eval mode with the weights of a state dict that came from elsewhere.
+
+    Args:
+        model_class: Its class.
+        config: Its config.
+        state: Its weights, under our names.
+        what: Begins a message, for example "x.pth is no complete tokenizer".
+
+    Raises:
+        CheckpointError: Tensors are missing, unknown, or of another shape.
+    """
+    _fits(model_class, config, {name: tuple(value.shape) for name, value in state.items()}, what)
+    with torch.random.fork_rng(devices=[]):
+        model = model_class(config)
+    model.load_state_dict(dict(state), strict=True)
+    return model.eval()
+
+
+def _fits(
+    model_class: type[nn.Module], config: Any, shapes: Mapping[str, tuple[int, ...]], what: str, version: str = ""
+) -> dict[str, Tensor]:
+    """See that weights have the shapes of a model, which takes no memory for it; returns what it would hold."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            wanted = dict(model_class(config).state_dict())
+    except MotionloomError as error:
+        raise CheckpointError(f"{what}: {error}") from None
+    saved = f"; saved by motionloom {version}" if version else ""
+    if wanted.keys() != shapes.keys():
+        raise CheckpointError(
+            f"{what}: missing {sorted(wanted.keys() - shapes.keys())[:5]},"
+            f" unknown {[name[:LONGEST] for name in sorted(shapes.keys() - wanted.keys())[:5]]}{saved}"
+        )
+    for name, value in wanted.items():
+        if tuple(value.shape) != shapes[name]:
+            raise CheckpointError(f"{what}: {name} has shape {shapes[name]}, {tuple(value.shape)} is needed{saved}")
+    return wanted
+
+
+def _read_head(folder: Path, kinds: Mapping[str, type[nn.Module]]) -> dict[str, Any]:
     """Read and check config.json."""
     missing = [n for n in ("config.json", "weights.safetensors", "stats.safetensors") if not (folder / n).is_file()]
     if missing:
         raise CheckpointError(f"{folder} is no checkpoint: it has no {', '.join(missing)}")
-    try:
-        head = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        number, kind, version = head["format"], head["kind"], head["version"]
-        _ = head["config"].items(), head["data"], head["licence"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder / 'config.json'} cannot be read: {error!r}") from None
+    head = read_json(folder / "config.json")
+    wrong = [name for name, kind in _HEAD.items() if not isinstance(head.get(name), kind)]
+    if wrong:
+        raise CheckpointError(f"{folder / 'config.json'} cannot be read: {wrong[0]} is {shown(head.get(wrong[0]))}")
+    number, kind, version = head["format"], head["kind"], shown(head["version"]).strip("'")
     if number != FORMAT:
         raise CheckpointError(
             f"{folder} has format {number}, this package reads {FORMAT}: install motionloom {version} or later"
         )
-    if kind not in MODELS:
-        raise CheckpointError(f"{folder} holds a {kind!r}; this package knows {', '.join(MODELS)}")
+    if kind not in kinds:
+        raise CheckpointError(f"{folder} holds a {shown(kind)}; this package knows {', '.join(kinds)}")
     return head
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A table from a JSON file that anybody may have written.
+
+    Raises:
+        CheckpointError: It is none, or larger than 16 MB.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_TEXT:
+            raise CheckpointError(f"{path} has {path.stat().st_size} bytes; at most {_LARGEST_TEXT} are read")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read: {' '.join(str(error).split())[:120]}") from None
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} cannot be read: a table is needed, it holds {shown(found)}")
+    return found
+
+
+def _read_card(path: Path) -> str:
+    if not path.exists():
+        return ""
+    try:
+        with path.open("rb") as file:
+            return file.read(_LARGEST_TEXT).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read as a text ({type(error).__name__}); remove it") from None
 
 
 def _config(config_class: type, values: dict[str, Any], folder: Path) -> Any:
@@ -217,13 +278,39 @@ def _config(config_class: type, values: dict[str, Any], folder: Path) -> Any:
     if missing or unknown:
         raise CheckpointError(
             f"{folder / 'config.json'} has other fields than {config_class.__name__}: missing {sorted(missing)},"
-            f" unknown {sorted(unknown)}"
+            f" unknown {[name[:LONGEST] for name in sorted(unknown)[:5]]}"
         )
     frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     try:
+        check_values(config_class, frozen, error=CheckpointError, where=str(folder / "config.json"))
         return config_class(**frozen)
+    except CheckpointError:
+        raise
     except (MotionloomError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'config.json'}: {error}") from None
+
+
+def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors in a file; the tensors are not read."""
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+        if size > _LARGEST_HEADER:
+            raise CheckpointError(f"{path} cannot be read: its header has {size} bytes, at most {_LARGEST_HEADER} are")
+        with safe_open(path, "pt") as tensors:
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+
+
+def read_tensors(path: Path, map_location: str | torch.device = "cpu") -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: It is none.
+    """
+    _read_shapes(path)
+    return _read_tensors(path, map_location)
 
 
 def _read_tensors(path: Path, map_location: str | torch.device) -> dict[str, Tensor]:
@@ -231,126 +318,3 @@ def _read_tensors(path: Path, map_location: str | torch.device) -> dict[str, Ten
         return load_file(path, device=str(map_location))
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
-
-
-OfficialKind = Literal["tokenizer", "masked", "parts_tokenizer", "parts_masked", "evaluator", "diffusion"]
-
-
-_EVALUATOR_PARTS = ("movement_encoder", "text_encoder", "motion_encoder")
-"""State dicts in the evaluator's file; what else is there (optimisers, an epoch) only training needs."""
-
-
-@dataclass(frozen=True, eq=False)
-class Official:
-    """What an official file holds, as our models.
-
-    Attributes:
-        models: Kind to model, in eval mode. A transformer's file holds its tokenizer as well.
-        stats: ``mean`` and ``std`` that the official model was trained with.
-    """
-
-    models: dict[str, nn.Module]
-    stats: dict[str, Tensor]
-
-
-def import_official(
-    path: Path,
-    kind: OfficialKind,
-    mean: Path,
-    std: Path,
-    activation: Activation = "relu",
-    norm: Norm | None = None,
-    dilation_growth: int = 3,
-    heads: int | None = None,
-) -> Official:
-    """Read an official checkpoint (MMM, LMM; tokenizers also of T2M-GPT and MotionGPT; the text-to-motion evaluator).
-
-    Args:
-        path: ``.pth``, ``.tar`` or ``.ckpt`` (read as plain tensors only), or ``.safetensors``.
-        kind: What it holds.
-        mean: ``.npy`` with the mean of the features the model was trained with. Required: published models
-            use several statistics, different by factors of 5 and 25 in some features, and the wrong ones
-            ruin results without any error.
-        std: ``.npy`` with the standard deviation.
-        activation: Of the tokenizer; not visible in the weights.
-        norm: Of the tokenizer; not visible in the weights when there are norms.
-        dilation_growth: Of the tokenizer; not visible in the weights.
-        heads: Of the transformer; not visible in the weights. By default one per 64 channels.
-
-    Raises:
-        CheckpointError: The file holds something else, or the statistics do not fit.
-    """
-    if kind not in get_args(OfficialKind):
-        raise CheckpointError(f"kind is {kind!r}; known: {', '.join(get_args(OfficialKind))}")
-    state = _official_state(Path(path))
-    stats = {"mean": _statistic(mean), "std": _statistic(std, positive=True)}
-    states: dict[str, tuple[Any, dict[str, Tensor]]] = {}
-    if kind in ("masked", "parts_masked"):
-        read = masked_from_official if kind == "masked" else parts_masked_from_official
-        states[kind] = read(state, heads)
-        state = split_tokenizer(state)
-    options = activation, norm, dilation_growth
-    if kind == "evaluator":
-        states["evaluator"] = config, _ = evaluator_from_official(state)
-    elif kind == "diffusion":
-        states["diffusion"] = config, _ = diffusion_from_official(state)
-    elif kind in ("masked", "tokenizer"):
-        states["tokenizer"] = config, _ = tokenizer_from_official(state, *options)
-    else:
-        states["parts_tokenizer"] = config, _ = parts_tokenizer_from_official(
-            state, stats["mean"], stats["std"], *options
-        )
-    if {len(value) for value in stats.values()} != {config.features}:
-        raise CheckpointError(
-            f"{mean} and {std} have {[len(value) for value in stats.values()]} numbers, the model"
-            f" {config.features} features: these are the statistics of another data set"
-        )
-    models = {}
-    for name, (config, ours) in states.items():
-        model = MODELS[name](config)
-        try:
-            model.load_state_dict(ours, strict=True)
-        except RuntimeError as error:
-            raise CheckpointError(f"{path} is no complete {name}: {' '.join(str(error).split())}") from None
-        models[name] = model.eval()
-    return Official(models, stats)
-
-
-def _official_state(path: Path) -> dict[str, Tensor]:
-    """Read the state dict of an official file."""
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist")
-    if path.suffix == ".safetensors":
-        return _read_tensors(path, "cpu")
-    if tuple(int(n) for n in torch.__version__.split(".")[:2]) < (2, 6):
-        raise CheckpointError(f"reading {path.name} safely needs torch 2.6 or later, this is {torch.__version__}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path} holds more than tensors, or is damaged; it was not read: {reason}") from None
-    for key in ("net", "trans", "state_dict"):
-        if isinstance(content, dict) and key in content:
-            content = content[key]
-            break
-    if isinstance(content, dict) and all(isinstance(content.get(part), dict) for part in _EVALUATOR_PARTS):
-        content = {f"{part}.{key}": value for part in _EVALUATOR_PARTS for key, value in content[part].items()}
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(f"{path} has no state dict under 'net', 'trans' or 'state_dict'")
-    state = {key.removeprefix("module."): value for key, value in content.items()}
-    if any(key.startswith("vae.encoder.") for key in state):
-        # MotionGPT's file holds its tokenizer beside a language model.
-        state = {key.removeprefix("vae."): value for key, value in state.items() if key.startswith("vae.")}
-    return state
-
-
-def _statistic(path: Path, positive: bool = False) -> Tensor:
-    """Read a vector of statistics."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as a .npy file: {error}") from None
-    if array.ndim != 1 or not np.isfinite(array).all() or (positive and not (array > 0).all()):
-        above = " above 0" if positive else ""
-        raise CheckpointError(f"{path} has shape {array.shape}; one finite number{above} per feature is needed")
-    return torch.from_numpy(array.astype(np.float32))

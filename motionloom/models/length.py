@@ -15,28 +15,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from motionloom.errors import RequestError
+from motionloom.schema import check, ranged
 
 
 @dataclass(frozen=True)
 class LengthConfig:
     """Sizes of a length predictor."""
 
-    sentence_dim: int = 384
+    sentence_dim: int = ranged(384, low=1, high=16384)
     """Size of a sentence vector, E."""
-    width: int = 256
+    width: int = ranged(256, low=2, high=16384)
     """Channels of the first hidden layer; the second has half as many."""
-    max_tokens: int = 49
+    max_tokens: int = ranged(49, low=1, high=65536)
     """Longest motion in tokens, L."""
-    dropout: float = 0.1
+    dropout: float = ranged(0.1, low=0, high=1)
     """Dropout after each hidden layer."""
 
     def __post_init__(self) -> None:
-        if min(self.sentence_dim, self.max_tokens) < 1 or self.width < 2 or not 0 <= self.dropout < 1:
-            raise RequestError(
-                "length predictor sizes must be positive and dropout in 0..1: got sentence_dim"
-                f" {self.sentence_dim}, width {self.width}, max_tokens {self.max_tokens},"
-                f" dropout {self.dropout}"
-            )
+        check(self, RequestError)
 
 
 class LengthPredictor(nn.Module):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from motionloom.data.loader import Stats
 from motionloom.errors import CheckpointError, LayoutError, RequestError
-from motionloom.models.checkpoint import import_official, load_checkpoint
-from motionloom.models.importing import import_checkpoint
+from motionloom.models.checkpoint import load_checkpoint, save_checkpoint
+from motionloom.models.importing import import_official
 from motionloom.models.text_motion.glove import GloVe
 from motionloom.models.text_motion.guo import Evaluator, EvaluatorConfig, PublishedEvaluator, renormalise
 
@@ -128,8 +128,9 @@ def test_the_official_file_becomes_a_checkpoint(tmp_path: Path):
     optimiser = {"state": {0: {"step": 3, "exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 1e-4, "params": [0]}]}
     torch.save({**official_state(model), "epoch": 9, "opt_motion_encoder": optimiser}, tmp_path / "finest.tar")
     files = tmp_path / "mean.npy", tmp_path / "std.npy"
-    (folder,) = import_checkpoint(tmp_path / "finest.tar", "evaluator", *files, tmp_path / "out", "see its authors")
-    loaded = load_checkpoint(folder)
+    found = import_official(tmp_path / "finest.tar", "evaluator", *files)
+    save_checkpoint(tmp_path / "out", found.models["evaluator"], found.stats, {}, "see its authors", "")
+    loaded = load_checkpoint(tmp_path / "out")
     assert loaded.kind == "evaluator"
     assert torch.equal(loaded.stats["std"], own.std)
     assert loaded.model.config == model.config  # type: ignore[union-attr]

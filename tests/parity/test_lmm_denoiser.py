@@ -11,12 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 from motionloom.errors import CheckpointError
-from motionloom.models.checkpoint import import_official, load_checkpoint, save_checkpoint
+from motionloom.models.checkpoint import load_checkpoint, save_checkpoint
 from motionloom.models.diffusion.blocks import ArtMixer, DiffusionBlock
 from motionloom.models.diffusion.config import MODALITIES, Clips, Condition, DiffusionConfig
 from motionloom.models.diffusion.model import DiffusionTransformer, embed_steps
 from motionloom.models.diffusion.official import diffusion_from_official
 from motionloom.models.diffusion.sampling import Guidance, GuidedPasses
+from motionloom.models.importing import import_official
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures"
 

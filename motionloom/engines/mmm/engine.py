@@ -4,14 +4,15 @@ Sentences are served here; what is known of a motion, stories, loops and paths i
 ``loop.py`` and ``steer.py``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from motionloom.conditions.text import MiniLM, TextEncoder
 from motionloom.data.loader import Stats
 from motionloom.engines.base import Engine
 from motionloom.engines.lengths import LengthEstimator
@@ -19,7 +20,8 @@ from motionloom.engines.mmm.inpaint import complete, reconstructed
 from motionloom.engines.mmm.loop import close, decode_loop
 from motionloom.engines.mmm.path import paces, steer
 from motionloom.engines.mmm.story import SHORTEST, tell
-from motionloom.engines.mmm.tokens import FPS, Item, Job, MMMOptions, Tokens
+from motionloom.engines.mmm.tokens import FPS, Form, Item, Job, MMMOptions, Tokens
+from motionloom.engines.registry import facts_of
 from motionloom.engines.request import Request
 from motionloom.engines.seeds import item_seed
 from motionloom.errors import CheckpointError, RequestError
@@ -29,6 +31,7 @@ from motionloom.models.length import LengthPredictor
 from motionloom.models.masked.model import MaskedTransformer
 from motionloom.models.tokenizers.body_parts import PARTS, BodyTokenizer
 from motionloom.models.tokenizers.motion import MotionTokenizer
+from motionloom.motion.features.layout import LAYOUTS
 from motionloom.motion.motion import Motion
 from motionloom.progress import SILENT, Progress
 
@@ -52,13 +55,20 @@ class MMM(Engine):
 
     name = "mmm"
     Options = MMMOptions
+    imports: ClassVar[Mapping[str, str]] = {"masked": "motionloom.engines.mmm.importing:import_masked"}
 
     def __init__(self, folder: Path) -> None:
-        missing = [name for name in _MODELS if not (folder / name / "config.json").is_file()]
+        told = facts_of(folder)
+        published = told.get("features") == "published"
+        places = {name: folder / name for name in _MODELS}
+        if published and not (places["length"] / "config.json").is_file():
+            # An imported model has no length predictor: the bundled one knows how long motions usually are.
+            places["length"] = self.starter() / "length"
+        missing = [name for name, place in places.items() if not (place / "config.json").is_file()]
         if missing:
             raise CheckpointError(f"{folder} is no MMM engine: {', '.join(missing)} is missing")
         self.folder = folder
-        self.checkpoints: dict[str, Checkpoint] = {name: load_checkpoint(folder / name) for name in _MODELS}
+        self.checkpoints: dict[str, Checkpoint] = {name: load_checkpoint(place) for name, place in places.items()}
         tokenizer, masked, length = (self.checkpoints[name].model for name in _MODELS)
         if not (
             isinstance(tokenizer, MotionTokenizer | BodyTokenizer)
@@ -73,10 +83,37 @@ class MMM(Engine):
                 f" {masked.config.parts} x {masked.config.codes}; they were not trained together"
             )
         self.tokenizer, self.masked = tokenizer, masked
-        self.stats = Stats(self.checkpoints["tokenizer"].stats["mean"], self.checkpoints["tokenizer"].stats["std"])
-        texts = self.checkpoints["masked"].stats
-        self.tokens = Tokens(tokenizer, masked, self.stats, (texts["sentence_mean"], texts["sentence_std"]))
+        size, sentence = tokenizer.config.features, masked.config.sentence_dim
+        if size != LAYOUTS["humanml3d"].size:
+            raise CheckpointError(f"{folder}: the tokenizer has {size} features; this engine makes HumanML3D's 263")
+        self.stats = Stats(*self._statistics("tokenizer", ("mean", "std"), size))
+        form = Form(str(told.get("text_encoder", MiniLM.name)), published)
+        # The published transformer reads sentences as they come.
+        texts = (
+            (torch.zeros(sentence), torch.ones(sentence))
+            if masked.config.end_token
+            else self._statistics("masked", ("sentence_mean", "sentence_std"), sentence)
+        )
+        self.tokens = Tokens(tokenizer, masked, self.stats, texts, form)
         self.lengths = LengthEstimator(self.checkpoints["length"], rate=self.tokens.rate)
+
+    def _statistics(self, part: str, names: tuple[str, str], size: int) -> tuple[Tensor, Tensor]:
+        found = [self.checkpoints[part].stats.get(name) for name in names]
+        first, second = found
+        if first is None or second is None or {tuple(one.shape) for one in (first, second)} != {(size,)}:
+            raise CheckpointError(
+                f"{self.folder}: {part} has no statistics {', '.join(names)} of {size} numbers in stats.safetensors"
+            )
+        return first, second
+
+    @property
+    def text(self) -> TextEncoder:
+        """The text encoder, loaded when first needed.
+
+        Raises:
+            CheckpointError: It is not bundled, and its weights are not where they are said to be.
+        """
+        return self.tokens.text
 
     @classmethod
     def open(cls, folder: Path, **options: Any) -> "MMM":
@@ -95,7 +132,8 @@ class MMM(Engine):
     @property
     def capabilities(self) -> frozenset[str]:
         """What a request may need; body parts can be known only where the tokenizer tells them apart."""
-        whole = {"text", "unconditioned", "segments", "known frames", "path", "loop", "reconstruct"}
+        whole = {"text", "segments", "known frames", "path", "loop", "reconstruct"}
+        whole |= {"unconditioned"} if self.masked.config.null_text else set()
         return frozenset(whole | {"known parts"} if isinstance(self.tokenizer, BodyTokenizer) else whole)
 
     @property

@@ -8,21 +8,24 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from motionloom.conditions.text import MiniLM, TextFeatures, minilm
+from motionloom.conditions.clip import named_encoder, word_slots
+from motionloom.conditions.text import MiniLM, TextEncoder, TextFeatures
 from motionloom.data.loader import Stats
 from motionloom.engines.options import EngineOptions
 from motionloom.engines.request import Request
 from motionloom.engines.seeds import item_seed
+from motionloom.errors import RequestError
 from motionloom.models.masked.model import MaskedTransformer
-from motionloom.models.masked.sampling import sample
+from motionloom.models.masked.sampling import sample, sample_published
 from motionloom.models.tokenizers.body_parts import BodyTokenizer
 from motionloom.models.tokenizers.motion import MotionTokenizer
 from motionloom.motion import rotations as rot
 from motionloom.motion.blend import runs
 from motionloom.motion.features.humanml3d import decode_features, encode_features
+from motionloom.motion.features.humanml3d_published import published_of_motion, published_on_canonical
 from motionloom.motion.features.layout import LAYOUTS
 from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import BODY, BODY_COLUMNS, JOINT_PARTS, PARTS
@@ -96,6 +99,19 @@ class Job:
     seed: int
 
 
+@dataclass(frozen=True)
+class Form:
+    """In what imported models differ from those trained here.
+
+    Attributes:
+        text_encoder: What sentences are read by; see ``conditions.clip.named_encoder``.
+        published: Whether features are those of the datasets, whose rotations are fitted to positions.
+    """
+
+    text_encoder: str = MiniLM.name
+    published: bool = False
+
+
 class Tokens:
     """Tokenizer and masked transformer as one thing that makes and reads tokens.
 
@@ -104,6 +120,7 @@ class Tokens:
         masked: Makes tokens.
         stats: Of the features.
         sentence: Mean and spread of the sentence vectors.
+        form: Of the models.
     """
 
     def __init__(
@@ -112,21 +129,29 @@ class Tokens:
         masked: MaskedTransformer,
         stats: Stats,
         sentence: tuple[Tensor, Tensor],
+        form: Form = Form(),
     ) -> None:
+        self.form = form
         self.tokenizer, self.masked, self.stats, self.sentence = tokenizer, masked, stats, sentence
         self._texts: list[str] = []
         self._features: TextFeatures
 
     @property
-    def text(self) -> MiniLM:
-        """The text encoder, loaded when first needed."""
-        return minilm()
+    def text(self) -> TextEncoder:
+        """The text encoder, loaded when first needed.
+
+        Raises:
+            CheckpointError: It is not bundled, and its weights are not where they are said to be.
+        """
+        sizes = {"sentence_dim": self.masked.config.sentence_dim, "word_dim": self.masked.config.word_dim}
+        return named_encoder(self.form.text_encoder, **sizes)
 
     def read(self, texts: list[str]) -> TextFeatures:
         """Texts as the transformer wants them; the last ones are remembered, for lengths and tokens both need them."""
         if self._texts != texts:
             # An empty text is replaced by the learned null text; the encoder only fills the shape.
-            self._features = self.text([text or "a person moves" for text in texts])
+            told = [text or "a person moves" for text in texts]
+            self._features = word_slots(self.text, told) if self.masked.config.end_token else self.text(told)
             self._texts = list(texts)
         return self._features
 
@@ -168,7 +193,10 @@ class Tokens:
             ids: Tokens.
             planted: Let the root's way follow from the feet that stand; not for motions that partly exist already.
         """
-        motion = decode_features(self.stats.restore(self.tokenizer.decode(ids[None]))[0], "humanml3d", FPS)
+        features = self.stats.restore(self.tokenizer.decode(ids[None]))[0]
+        if self.form.published:
+            return published_on_canonical(features, LAYOUTS["humanml3d"])
+        motion = decode_features(features, "humanml3d", FPS)
         return follow_feet(motion) if planted else motion
 
     @torch.no_grad()
@@ -190,9 +218,12 @@ class Tokens:
                 start, stop = run.start, run.stop
                 frames = slice(start * self.per_token, stop * self.per_token)
                 seen = _visible(motion, frames, known[frames].all(0))
-                features = self.stats.normalize(encode_features(seen))
+                features = self.stats.normalize(self._features_of(seen))
                 ids[start:stop, group] = self.tokenizer.encode(features[None])[0].view(stop - start, -1)[:, group]
         return ids.view(self.empty(count).shape)
+
+    def _features_of(self, motion: Motion) -> Float[Tensor, "T D"]:
+        return published_of_motion(motion, LAYOUTS["humanml3d"]) if self.form.published else encode_features(motion)
 
     def fill(self, jobs: list[Job], options: MMMOptions, progress: Progress = SILENT) -> list[Int[Tensor, "N *parts"]]:
         """Make the missing tokens of every job; motions of any length.
@@ -235,6 +266,8 @@ class Tokens:
     def _sample(
         self, pieces: list[Tensor], texts: list[str], seeds: list[int], options: MMMOptions, progress: Progress
     ) -> list[Tensor]:
+        if self.masked.config.end_token:
+            return self._sample_published(pieces, texts, seeds, options, progress)
         lengths = torch.tensor([len(piece) for piece in pieces])
         known = torch.stack([_padded(piece, int(lengths.max()), self._mask) for piece in pieces])
         features = self.read(texts)
@@ -250,6 +283,33 @@ class Tokens:
             no_text=torch.tensor([not text for text in texts]), progress=progress,
         )  # fmt: skip
         return [row[:length] for row, length in zip(ids, lengths.tolist(), strict=True)]
+
+    def _sample_published(
+        self, pieces: list[Tensor], texts: list[str], seeds: list[int], options: MMMOptions, progress: Progress
+    ) -> list[Tensor]:
+        """Tokens of the published transformer, each motion as it is made in a batch, but alone.
+
+        Raises:
+            RequestError: An option was given that its sampler does not have.
+        """
+        config, plain = self.masked.config, MMMOptions()
+        for name in ("guidance", "order_noise", "inward", "ends", "ends_temperature"):
+            given = getattr(options, name)
+            if given not in (None, 0, getattr(plain, name)):
+                raise RequestError(f"{name} is {given}; the published sampler of this model has none: leave it out")
+        features, found = self.read(texts), []
+        for row, (piece, seed) in enumerate(zip(pieces, seeds, strict=True)):
+            known = torch.full((1, config.slots), config.mask_id)
+            known[0, : len(piece)] = piece
+            # Its temperature is 1; 0 takes the most probable tokens.
+            stream = None if options.temperature == 0 else torch.Generator().manual_seed(seed)
+            ids = sample_published(
+                self.masked, torch.tensor([len(piece)]), features.sentence[row : row + 1],
+                features.words[row : row + 1], stream, options.steps, known, stops_early=False,
+            )  # fmt: skip
+            found.append(ids[0, : len(piece)])
+            progress.step(options.steps)
+        return found
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 from motionloom.errors import RequestError
 from motionloom.motion.features.motionverse_layout import CORRECT, SIZE, UnifiedOptions, part_columns
 from motionloom.motion.skeleton import PARTS
+from motionloom.schema import check, ranged
 
 MODALITIES = ("text", "music", "speech", "video")
 """What a motion can follow. "video" has one token a frame: image features, or keypoints."""
@@ -43,17 +44,17 @@ class DiffusionConfig:
     LATER: ClassVar[tuple[str, ...]] = ("text_encoder",)
     """Fields that older checkpoints do not have; they were written with the defaults."""
 
-    part_dim: int = 32
+    part_dim: int = ranged(32, low=1, high=4096)
     """Channels of a body part, L; a frame has ten times as many."""
-    layers: int = 4
+    layers: int = ranged(4, low=1, high=256)
     """Blocks."""
-    condition_layers: int = 1
+    condition_layers: int = ranged(1, low=0, high=256)
     """Layers of each condition's encoder."""
-    experts: int = 4
+    experts: int = ranged(4, low=1, high=1024)
     """Small networks to choose from."""
-    top_k: int = 2
+    top_k: int = ranged(2, low=1, high=1024)
     """Experts that read a token."""
-    capacity: float = 0.0
+    capacity: float = ranged(0.0, low=0, high=1000)
     """In training an expert takes this many times its even share of tokens (published: 1.5); 0 is no bound."""
     drops: bool = False
     """Whether that bound holds at inference too (published), so that a result depends on its batch."""
@@ -61,25 +62,25 @@ class DiffusionConfig:
     """How frames see each other and the conditions: LMM's ArtAttention, or plain attention (ablation)."""
     linear_prior: bool = True
     """Whether the network adds to the best linear guess, see ``linear_prior.py`` (not published)."""
-    local: int = 3
+    local: int = ranged(3, low=0, high=256)
     """Frames to either side that a frame's MLP sees, weighed as the frame rate asks for; 0 for none (published)."""
-    time_dim: int = 256
+    time_dim: int = ranged(256, low=1, high=16384)
     """Channels of the diffusion step's embedding."""
-    max_frames: int = 300
+    max_frames: int = ranged(300, low=1, high=65536)
     """Longest clip."""
-    max_tokens: int = 400
+    max_tokens: int = ranged(400, low=1, high=65536)
     """Longest condition, in tokens."""
-    text_dim: int = 384
+    text_dim: int = ranged(384, low=0, high=16384)
     """Size of a word; 0 where the model knows no text. The same for music, speech and video."""
     text_encoder: str = "minilm"
     """Whose words they are; see ``conditions/clip.py``."""
-    music_dim: int = 0
+    music_dim: int = ranged(0, low=0, high=16384)
     """Size of a music token."""
-    speech_dim: int = 0
+    speech_dim: int = ranged(0, low=0, high=16384)
     """Size of a speech token."""
-    video_dim: int = 0
+    video_dim: int = ranged(0, low=0, high=16384)
     """Size of a frame of video: image features, or keypoints."""
-    audio_stride: int = 1
+    audio_stride: int = ranged(1, low=1, high=1024)
     """Take each so-manieth token of music and speech (published: 3)."""
     aligned: tuple[str, ...] = ("text", "music", "speech", "video")
     """Conditions that are also added to the frames: each token to its frame, of text the first, which is the sentence,
@@ -90,25 +91,21 @@ class DiffusionConfig:
     """Sources that have read-in, read-out and memory tokens of their own; the first is for any."""
     rotations: tuple[str, ...] = ("parent",)
     """Kinds of rotation features that have memory tokens of their own."""
-    dataset_tokens: int = 16
+    dataset_tokens: int = ranged(16, low=1, high=4096)
     """Memory tokens of a dataset."""
-    rotation_tokens: int = 0
+    rotation_tokens: int = ranged(0, low=0, high=4096)
     """Memory tokens of a rotation kind."""
     swapped_sides: bool = False
     """Whether the parts named left arm and left leg hold the right ones and the reverse (published)."""
     clean_cells: bool = True
     """Whether cells that are known are read clean and marked, not noised (not published)."""
-    dropout: float = 0.1
+    dropout: float = ranged(0.1, low=0, high=1)
     """Dropout in the blocks."""
 
     def __post_init__(self) -> None:
-        sizes = self.part_dim, self.layers, self.experts, self.time_dim, self.max_frames, self.max_tokens
-        if min(*sizes, self.audio_stride, self.dataset_tokens) < 1 or self.part_dim % 2:
-            raise RequestError("sizes of a diffusion model must be at least 1, and part_dim even")
-        if min(self.local, self.condition_layers, self.rotation_tokens, self.capacity, *self.widths.values()) < 0:
-            raise RequestError(
-                "local, condition_layers, rotation_tokens, capacity and condition sizes must be at least 0"
-            )
+        check(self, RequestError)
+        if self.part_dim % 2:
+            raise RequestError(f"part_dim is {self.part_dim}; it must be even")
         if 0 < self.capacity < 1:
             raise RequestError(f"capacity is {self.capacity}; it must be at least 1, or 0 for no bound")
         if not 1 <= self.top_k <= self.experts:
@@ -118,8 +115,6 @@ class DiffusionConfig:
         strided = set(self.aligned) & {"music", "speech"} if self.audio_stride > 1 else set()
         if not set(self.aligned) <= set(MODALITIES) or strided:
             raise RequestError(f"aligned is {self.aligned}; {', '.join(MODALITIES)} can be, sound if audio_stride is 1")
-        if not 0 <= self.dropout < 1:
-            raise RequestError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
 
     @property
     def features(self) -> int:

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from motionloom.errors import CheckpointError, RequestError
 from motionloom.models.language.vocabulary import MINILM, Pieces, Vocabulary, train_pieces
+from motionloom.schema import check, ranged
 
 Backbone = Literal["t5", "llama"]
 NewRows = Literal["moments", "published"]
@@ -39,46 +40,39 @@ class MotionLMConfig:
     """Control piece of the tokenizer that fills up batches."""
     end: str = "[SEP]"
     """Control piece of the tokenizer that ends sequences."""
-    motion_codes: int = 512
+    motion_codes: int = ranged(512, low=1, high=1 << 20)
     """Codes of the motion tokenizer."""
-    music_codes: int = 2048
+    music_codes: int = ranged(2048, low=1, high=1 << 20)
     """Codes of the music tokenizer."""
-    max_tokens: int = 980
+    max_tokens: int = ranged(980, low=4, high=1 << 20)
     """Longest source, and longest answer, in tokens (M3GPT: 980 for music, else 192)."""
-    width: int = 256
+    width: int = ranged(256, low=1, high=16384)
     """Channels."""
-    mlp: int = 512
+    mlp: int = ranged(512, low=1, high=1 << 18)
     """Channels inside the MLPs."""
-    layers: int = 4
+    layers: int = ranged(4, low=1, high=256)
     """Layers of T5's encoder; all layers of Llama."""
-    decoder_layers: int = 4
+    decoder_layers: int = ranged(4, low=1, high=256)
     """Layers of T5's decoder; unused by Llama."""
-    heads: int = 4
+    heads: int = ranged(4, low=1, high=1024)
     """Attention heads."""
-    kv_heads: int = 4
+    kv_heads: int = ranged(4, low=1, high=1024)
     """Heads of keys and values; as many as ``heads`` in T5."""
-    head_dim: int = 64
+    head_dim: int = ranged(64, low=1, high=4096)
     """Channels of a head."""
     activation: str = "gated-gelu"
     """T5's ``relu`` or ``gated-gelu``; unused by Llama (silu, gated)."""
     tied: bool = True
     """Whether the output head is the token table (T5 1.0, SmolLM2) or a matrix of its own (flan-T5)."""
-    dropout: float = 0.1
+    dropout: float = ranged(0.1, low=0, high=1)
     """Dropout; unused by Llama."""
-    norm_eps: float = 1e-6
+    norm_eps: float = ranged(1e-6, low=0, high=1)
     """Added to variances."""
-    rope_theta: float = 100_000.0
+    rope_theta: float = ranged(100_000.0, low=1, high=1000000000000.0)
     """Base of Llama's rotary positions; unused by T5."""
 
     def __post_init__(self) -> None:
-        if self.backbone not in get_args(Backbone):
-            raise RequestError(f"backbone is {self.backbone!r}; known: {', '.join(get_args(Backbone))}")
-        sizes = ("motion_codes", "music_codes", "width", "mlp", "layers", "decoder_layers", "heads", "kv_heads")
-        for name in (*sizes, "head_dim"):
-            if getattr(self, name) < 1:
-                raise RequestError(f"language model {name} is {getattr(self, name)}; it must be at least 1")
-        if self.max_tokens < 4:
-            raise RequestError(f"max_tokens is {self.max_tokens}; a code in its brackets and an end need 4")
+        check(self, RequestError)
         if self.heads % self.kv_heads or (self.backbone == "t5" and self.heads != self.kv_heads):
             raise RequestError(f"{self.heads} heads do not go with {self.kv_heads} of keys and values")
 

@@ -19,45 +19,46 @@ from torch.nn import functional as F
 
 from motionloom.errors import RequestError
 from motionloom.models.layers import Block, KeysValues, init_transformer, sine_positions
+from motionloom.schema import check, ranged
 
 
 @dataclass(frozen=True)
 class MaskedConfig:
     """Sizes and choices of a masked transformer; the defaults are those of our starter model."""
 
-    codes: int = 512
+    codes: int = ranged(512, low=1, high=1 << 20)
     """Motion codes, K. Behind them come three special ids: end, pad, mask."""
-    parts: int = 1
+    parts: int = ranged(1, low=1, high=64)
     """Codes in a slot: one for the whole body, or one for each of its parts (ours; ids then have a last axis P)."""
-    max_tokens: int = 49
+    max_tokens: int = ranged(49, low=1, high=65536)
     """Longest motion in slots."""
-    width: int = 192
+    width: int = ranged(192, low=1, high=16384)
     """Channels, W."""
-    heads: int = 4
+    heads: int = ranged(4, low=1, high=1024)
     """Attention heads."""
-    layers: int = 6
+    layers: int = ranged(6, low=1, high=256)
     """Blocks with self-attention."""
-    word_layers: int = 0
+    word_layers: int = ranged(0, low=0, high=256)
     """Blocks that attend to the words only, before the sentence joins (published: 2). With 0, every block
     with self-attention attends to the words as well (ours)."""
-    mlp_ratio: int = 4
+    mlp_ratio: int = ranged(4, low=1, high=64)
     """Width of the MLPs over the width."""
-    dropout: float = 0.1
+    dropout: float = ranged(0.1, low=0, high=1)
     """Dropout of attention weights, projections and MLPs."""
-    sentence_dim: int = 384
+    sentence_dim: int = ranged(384, low=1, high=16384)
     """Size of a sentence vector, E."""
-    word_dim: int = 384
+    word_dim: int = ranged(384, low=1, high=16384)
     """Size of a word vector, F."""
     embedding: Literal["learned", "codebook"] = "learned"
     """Token vectors: a table of their own, or the tokenizer's frozen codes with a linear map (published)."""
-    code_dim: int = 64
+    code_dim: int = ranged(64, low=1, high=16384)
     """Size of the tokenizer's codes; used by embedding="codebook" only."""
     positions: Literal["learned", "sine_twice"] = "learned"
     """Position code: a learned table, or a sinusoidal one that reaches the tokens twice (published)."""
     end_positions: bool = False
     """Add a learned code for the distance to the motion's end, so that an end is as easy to learn as a start (not
     published)."""
-    reach: int = 0
+    reach: int = ranged(0, low=0, high=64)
     """Slots on each side that a pair of convolutions mixes into a slot before the blocks: what follows what is learned
     sooner than through attention with learned positions (not published)."""
     end_token: bool = False
@@ -68,18 +69,11 @@ class MaskedConfig:
     """Add a learned vector for the motion's length to the sentence (not published)."""
 
     def __post_init__(self) -> None:
+        check(self, RequestError)
         if self.width % self.heads:
             raise RequestError(f"width {self.width} is not divisible by {self.heads} heads")
-        if min(self.codes, self.max_tokens, self.layers, self.mlp_ratio) < 1 or self.word_layers < 0:
-            raise RequestError("codes, max_tokens, layers and mlp_ratio must be at least 1, word_layers at least 0")
-        if self.parts < 1 or (self.parts > 1 and (self.embedding == "codebook" or self.end_token)):
-            raise RequestError(
-                f"parts is {self.parts}; it must be at least 1, and more need embedding='learned' and no end token"
-            )
-        if self.reach < 0:
-            raise RequestError(f"reach is {self.reach}; it must be at least 0")
-        if not 0 <= self.dropout < 1:
-            raise RequestError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
+        if self.parts > 1 and (self.embedding == "codebook" or self.end_token):
+            raise RequestError(f"parts is {self.parts}; more than one need embedding='learned' and no end token")
 
     @property
     def slots(self) -> int:

@@ -163,6 +163,8 @@ def sample_published(
     generator: torch.Generator | None = None,
     steps: int = 10,
     known: Int[Tensor, "B S"] | None = None,
+    *,
+    stops_early: bool = True,
 ) -> Int[Tensor, "B N"]:
     """Sample as MMM's released code does, its quirks included.
 
@@ -179,6 +181,7 @@ def sample_published(
             probable tokens.
         steps: Forward passes at most: 10 for text to motion, 1 for transitions of long sequences.
         known: Kept tokens, mask ids where to fill in (in-between and outpainting).
+        stops_early: Whether a single item stops when its schedule has ended; without, it is made as in a batch.
 
     Returns:
         Ids of all slots: motion, end token, pads.
@@ -188,7 +191,7 @@ def sample_published(
     start = empty if known is None else _with_known(model.config, empty, known)
     fill = start == model.config.mask_id
     passes = Passes(model.trunk, model.embedding, valid, text)
-    return published_loop(passes.logits, model.config, start, lengths, fill, fill.sum(1), steps, generator)
+    return published_loop(passes.logits, model.config, start, lengths, fill, fill.sum(1), steps, generator, stops_early)
 
 
 @torch.no_grad()

@@ -38,7 +38,9 @@ _TRUNK = {
 }
 
 
-def residual_tokenizer_from_official(state: State, **options: str | int) -> tuple[ResidualTokenizerConfig, State]:
+def residual_tokenizer_from_official(
+    state: State, **options: str | int | None
+) -> tuple[ResidualTokenizerConfig, State]:
     """Turn MoMask's official tokenizer into ours.
 
     Args:

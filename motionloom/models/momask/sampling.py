@@ -139,10 +139,7 @@ def sample_residual(
         vectors = model.vectors(layers[-1], layer - 1)
         history = vectors if history is None else history + vectors
 
-        def predict(bare: Tensor | None, history: Tensor = history, layer: int = layer) -> Tensor:
-            return model(history, layer, valid, sentence, bare)
-
-        logits = _guided(predict, no_text, guidance, len(base))
+        logits = _guided(partial(model, history, layer, valid, sentence), no_text, guidance, len(base))
         chosen = _draw(logits, temperature, top, "gumbel", generator, _RESIDUAL_ORDER)
         if known is not None:
             chosen = torch.where(known[..., layer] >= 0, known[..., layer], chosen)

@@ -16,41 +16,40 @@ from torch.nn import functional as F
 
 from motionloom.errors import RequestError
 from motionloom.models.layers import Block, init_transformer
+from motionloom.schema import check, ranged
 
 
 @dataclass(frozen=True)
 class MatcherConfig:
     """Sizes of a text-motion encoder; the defaults are those of our starter model."""
 
-    features: int = 263
+    features: int = ranged(263, low=1, high=65536)
     """Features of a frame, D."""
-    patch: int = 4
+    patch: int = ranged(4, low=1, high=1024)
     """Frames that become one vector."""
-    max_patches: int = 49
+    max_patches: int = ranged(49, low=1, high=65536)
     """Longest motion in patches."""
-    width: int = 192
+    width: int = ranged(192, low=1, high=16384)
     """Channels of both towers."""
-    heads: int = 4
+    heads: int = ranged(4, low=1, high=1024)
     """Attention heads."""
-    layers: int = 3
+    layers: int = ranged(3, low=1, high=256)
     """Blocks of the motion tower."""
-    text_layers: int = 2
+    text_layers: int = ranged(2, low=1, high=256)
     """Blocks of the text tower."""
-    dropout: float = 0.1
+    dropout: float = ranged(0.1, low=0, high=1)
     """Dropout of attention weights, projections and MLPs."""
-    sentence_dim: int = 384
+    sentence_dim: int = ranged(384, low=1, high=16384)
     """Size of a sentence vector, E."""
-    word_dim: int = 384
+    word_dim: int = ranged(384, low=1, high=16384)
     """Size of a word vector, F."""
-    size: int = 192
+    size: int = ranged(192, low=1, high=16384)
     """Size of the shared space, C."""
 
     def __post_init__(self) -> None:
+        check(self, RequestError)
         if self.width % self.heads:
             raise RequestError(f"width {self.width} is not divisible by {self.heads} heads")
-        sizes = self.features, self.patch, self.max_patches, self.layers, self.text_layers, self.size
-        if min(sizes) < 1 or not 0 <= self.dropout < 1:
-            raise RequestError("sizes and layers of a matcher must be at least 1, dropout in 0..1")
 
 
 class Matcher(nn.Module):

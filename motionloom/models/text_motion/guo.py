@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from motionloom.data.loader import Stats
 from motionloom.errors import CheckpointError, LayoutError, RequestError
 from motionloom.models.text_motion.glove import TAGS, GloVe
+from motionloom.schema import check, ranged
 
 SNIPPET = 4
 """Frames a snippet of the movement encoder advances by."""
@@ -29,32 +30,30 @@ _SLOPE = 0.2
 class EvaluatorConfig:
     """Sizes of an evaluator; the defaults are the published ones for HumanML3D."""
 
-    features: int = 263
+    features: int = ranged(263, low=5, high=65536)
     """Features of a frame, D; the last four, foot contacts, are not looked at."""
-    max_frames: int = 196
+    max_frames: int = ranged(196, low=4, high=65536)
     """Every clip is filled up to this length with zeros: it is part of what the weights learned."""
-    movement_width: int = 512
+    movement_width: int = ranged(512, low=1, high=16384)
     """Channels between the two convolutions."""
-    movement_dim: int = 512
+    movement_dim: int = ranged(512, low=1, high=16384)
     """Size of a snippet's vector."""
-    motion_width: int = 1024
+    motion_width: int = ranged(1024, low=1, high=16384)
     """Size of the states that read snippets, in each direction."""
-    text_width: int = 512
+    text_width: int = ranged(512, low=1, high=16384)
     """Size of the states that read words, in each direction."""
-    embedding: int = 512
+    embedding: int = ranged(512, low=1, high=16384)
     """Size of the common space, E."""
-    word_dim: int = 300
+    word_dim: int = ranged(300, low=1, high=16384)
     """Size of a word vector."""
-    tags: int = len(TAGS)
+    tags: int = ranged(len(TAGS), low=1, high=1024)
     """Kinds of parts of speech."""
-    dropout: float = 0.2
+    dropout: float = ranged(0.2, low=0, high=1)
     """Dropout between the convolutions."""
 
     def __post_init__(self) -> None:
-        sizes = self.movement_width, self.movement_dim, self.motion_width, self.text_width, self.embedding
-        if min(*sizes, self.word_dim, self.tags, self.features - _CONTACTS) < 1 or not 0 <= self.dropout < 1:
-            raise LayoutError(f"evaluator sizes must be positive, features above 4 and dropout in 0..1: got {self}")
-        if self.max_frames < SNIPPET or self.max_frames % SNIPPET:
+        check(self, RequestError)
+        if self.max_frames % SNIPPET:
             raise LayoutError(f"max_frames is {self.max_frames}; it must be a multiple of {SNIPPET}")
 
 

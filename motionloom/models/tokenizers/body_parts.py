@@ -27,6 +27,7 @@ from motionloom.models.tokenizers.motion import (
 )
 from motionloom.models.tokenizers.quantize import EMAQuantizer
 from motionloom.motion.features.layout import LAYOUTS
+from motionloom.schema import ranged
 
 _LAYOUT = LAYOUTS["humanml3d"]
 
@@ -43,14 +44,14 @@ PARTS = {
 class BodyTokenizerConfig(TokenizerConfig):
     """As for one tokenizer; ``width`` is the decoder's, ``codes`` and ``code_dim`` are for each part."""
 
-    part_widths: tuple[int, ...] = (160, 96, 96, 96)
+    part_widths: tuple[int, ...] = ranged((160, 96, 96, 96), low=1, high=16384)
     """Channels inside each part's encoder."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.features != _LAYOUT.size:
             raise RequestError(f"body parts need {_LAYOUT.size} features; got {self.features}")
-        if len(self.part_widths) != len(PARTS) or min(self.part_widths) < 1:
+        if len(self.part_widths) != len(PARTS):
             raise RequestError(f"part_widths are {self.part_widths}; one for each of {', '.join(PARTS)} is needed")
 
     def one(self, features: int, width: int, code_dim: int) -> TokenizerConfig:

@@ -7,7 +7,7 @@ Source: MMM (arXiv 2312.03596), section 3.1, after T2M-GPT (arXiv 2301.06052). P
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from motionloom.errors import RequestError
 from motionloom.models.tokenizers.quantize import EMAQuantizer, Reset
+from motionloom.schema import check, ranged
 
 Activation = Literal["relu", "silu", "gelu"]
 Norm = Literal["none", "LN", "GN", "BN"]
@@ -30,49 +31,35 @@ _ACTIVATIONS = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu}
 class TokenizerConfig:
     """Sizes and choices of a motion tokenizer; the defaults are those of our starter model."""
 
-    features: int = 263
+    features: int = ranged(263, low=1, high=65536)
     """Features of a frame, D."""
-    width: int = 192
+    width: int = ranged(192, low=1, high=16384)
     """Channels inside encoder and decoder."""
-    levels: int = 2
+    levels: int = ranged(2, low=1, high=8)
     """Times the frame rate is halved: a token stands for 2**levels frames."""
-    depth: int = 3
+    depth: int = ranged(3, low=1, high=32)
     """Residual blocks at each level."""
-    dilation_growth: int = 3
+    dilation_growth: int = ranged(3, low=1, high=16)
     """Dilations are growth**(depth-1), ..., growth, 1, in this order."""
     activation: Activation = "relu"
     """Non-linearity inside the residual blocks; stem and head always use ReLU."""
     norm: Norm = "none"
     """Normalisation inside the residual blocks: none, LN (channels), GN (32 groups), BN (batch)."""
-    codes: int = 512
+    codes: int = ranged(512, low=1, high=1 << 20)
     """Entries in the codebook."""
-    code_dim: int = 64
+    code_dim: int = ranged(64, low=1, high=16384)
     """Size of a code."""
-    decay: float = 0.99
+    decay: float = ranged(0.99, low=0, high=1)
     """Weight of the past in the codebook's running means."""
     reset: Reset = "steady"
     """What happens to unused codes; see ``EMAQuantizer``."""
-    reset_every: int = 20
+    reset_every: int = ranged(20, low=1, high=1 << 30)
     """Training steps between two replacements of unused codes."""
-    seed: int = 0
+    seed: int = ranged(0, low=0, high=(1 << 63) - 1)
     """Start of the codebook's random streams."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "features",
-            "width",
-            "levels",
-            "depth",
-            "dilation_growth",
-            "codes",
-            "code_dim",
-            "reset_every",
-        ):
-            if getattr(self, name) < 1:
-                raise RequestError(f"tokenizer {name} is {getattr(self, name)}; it must be at least 1")
-        for name, known in (("activation", Activation), ("norm", Norm), ("reset", Reset)):
-            if getattr(self, name) not in get_args(known):
-                raise RequestError(f"tokenizer {name} is {getattr(self, name)!r}; known: {get_args(known)}")
+        check(self, RequestError)
         if self.norm == "GN" and self.width % _GROUPS:
             raise RequestError(f"norm GN needs a width divisible by {_GROUPS}; it is {self.width}")
 

@@ -11,7 +11,6 @@ Source: Jukebox (arXiv 2005.00341), section 3 and appendix B.1; M3GPT (arXiv 240
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -21,36 +20,38 @@ from torch.nn import functional as F
 from motionloom.conditions.audio import RATE
 from motionloom.errors import RequestError
 from motionloom.models.tokenizers.quantize import EMAQuantizer, Reset
+from motionloom.schema import check, ranged
 
 
 @dataclass(frozen=True)
 class MusicTokenizerConfig:
     """Sizes and choices of a music tokenizer; the defaults are ours."""
 
-    strides: tuple[int, ...] = (8, 8, 8)
+    strides: tuple[int, ...] = ranged((8, 8, 8), low=2, high=1024)
     """By how much each strided convolution goes down in time, the first first; a token is their product of samples."""
-    widths: tuple[int, ...] = (48, 96, 192)
+    widths: tuple[int, ...] = ranged((48, 96, 192), low=1, high=16384)
     """Channels of the residual blocks behind each strided convolution."""
-    groups: tuple[int, ...] = (3,)
+    groups: tuple[int, ...] = ranged((3,), low=1, high=64)
     """Strided convolutions of each stage; between stages the sound passes through ``code_dim`` channels."""
-    depth: int = 3
+    depth: int = ranged(3, low=1, high=64)
     """Residual blocks behind each strided convolution."""
-    dilation_growth: int = 3
+    dilation_growth: int = ranged(3, low=1, high=64)
     """Dilations are 1, growth, growth^2, ...; in the decoder the other way round."""
-    codes: int = 2048
+    codes: int = ranged(2048, low=1, high=1 << 20)
     """Entries in the codebook."""
-    code_dim: int = 64
+    code_dim: int = ranged(64, low=1, high=16384)
     """Size of a code."""
-    decay: float = 0.99
+    decay: float = ranged(0.99, low=0, high=1)
     """Weight of the past in the codebook's running means."""
     reset: Reset = "steady"
     """What happens to unused codes; see ``EMAQuantizer``."""
-    reset_every: int = 20
+    reset_every: int = ranged(20, low=1, high=1 << 30)
     """Training steps between two replacements of unused codes."""
-    seed: int = 0
+    seed: int = ranged(0, low=0, high=(1 << 63) - 1)
     """Start of the codebook's random streams."""
 
     def __post_init__(self) -> None:
+        check(self, RequestError)
         if not self.strides or len(self.widths) != len(self.strides) or sum(self.groups) != len(self.strides):
             raise RequestError(
                 f"{len(self.strides)} strides, {len(self.widths)} widths, groups of {self.groups}: one width a stride"
@@ -60,11 +61,6 @@ class MusicTokenizerConfig:
             raise RequestError(
                 f"strides are {self.strides}, widths {self.widths}; even strides and widths from 1 are needed"
             )
-        for name in ("depth", "dilation_growth", "codes", "code_dim", "reset_every"):
-            if getattr(self, name) < 1:
-                raise RequestError(f"music tokenizer {name} is {getattr(self, name)}; it must be at least 1")
-        if self.reset not in get_args(Reset):
-            raise RequestError(f"music tokenizer reset is {self.reset!r}; known: {get_args(Reset)}")
 
     @classmethod
     def published(cls) -> "MusicTokenizerConfig":

@@ -27,7 +27,7 @@ from motionloom.errors import LayoutError
 from motionloom.motion import rotations as rot
 from motionloom.motion.features.layout import Layout, root_path, smooth
 from motionloom.motion.motion import Motion, Provenance
-from motionloom.motion.retarget import from_positions
+from motionloom.motion.retarget import from_positions, retarget
 from motionloom.motion.skeleton import CANONICAL
 
 SIGMA = 20.0
@@ -288,6 +288,21 @@ def published_motion(features: Float[Tensor, "T D"], layout: Layout, fps: float)
     notes = (note, *motion.provenance.notes)
     contacts = features[:, layout.slices["contacts"]] > 0.5
     return motion.with_(contacts=contacts, provenance=Provenance(notes=notes))
+
+
+def published_of_motion(motion: Motion, layout: Layout) -> Float[Tensor, "T D"]:
+    """Published features of a motion of the canonical tree at the layout's frame rate; the last row is held.
+
+    Raises:
+        LayoutError: The layout has other joints, or the motion has one frame only.
+    """
+    features = encode_published(motion.positions, layout)
+    return torch.cat((features, features[-1:]))
+
+
+def published_on_canonical(features: Float[Tensor, "T D"], layout: Layout) -> Motion:
+    """As ``published_motion``, moved onto the canonical body."""
+    return retarget(published_motion(features, layout, layout.fps))
 
 
 def _size(offsets: Float[Tensor, "J 3"], body: PublishedBody) -> Tensor:

@@ -1,0 +1,1 @@
+"""MoMask as an engine."""
