@@ -3,13 +3,11 @@
 from importlib import import_module
 from types import ModuleType
 
-from motionloom.errors import MotionloomError
-
 EXTRAS = {"lightning_fabric": "train", "tensorboard": "train", "torch.utils.tensorboard": "train", "ray": "ray"}
 """Module -> extra of ``pip install 'motionloom[EXTRA]'`` that brings it."""
 
 
-def need(module: str, what: str, error: type[MotionloomError]) -> ModuleType:
+def need(module: str, what: str, error: type[Exception]) -> ModuleType:
     """An optional module.
 
     Args:

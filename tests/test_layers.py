@@ -12,7 +12,7 @@ PACKAGE = ROOT / "motionloom"
 # know each other.
 LEVELS = {
     "errors": 0, "extras": 0, "licences": 0, "progress": 0, "schema": 0, "motion": 1, "conditions": 2, "metrics": 2,
-    "data": 3, "models": 4,
+    "data": 3, "models": 4, "engines": 5, "training": 5, "evaluation": 6, "app": 7,
 }  # fmt: skip
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 WRITTEN = [

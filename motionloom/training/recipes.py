@@ -184,6 +184,17 @@ class _PlacedError(MotionloomError):
     """A value does not fit; the message says where it stands."""
 
 
+def no_loss(recipe: Recipe) -> None:
+    """See that a kind without weights of loss terms is given none.
+
+    Raises:
+        TrainingError: There are some.
+    """
+    if recipe.loss:
+        place = recipe.places.get("loss", recipe.name)
+        raise TrainingError(f"{place}: [loss]: unknown keys {', '.join(recipe.loss)[:80]}; {recipe.kind} has none")
+
+
 def shipped() -> tuple[str, ...]:
     """Names of the recipes that come with the package."""
     return tuple(sorted(entry.name[:-5] for entry in _configs().iterdir() if entry.name.endswith(".toml")))
@@ -258,11 +269,14 @@ def _read(
             raise TrainingError(f"{own}: name is {shown(title)}; give letters, digits, '-', '_' and '.'")
         merged = {key: {**base[key], **_a_table(stage.get(key, {}), f"{own}: {key}")} for key in TABLES}
         for path, value in sets:
-            if len(path) != 2 or path[0] not in TABLES:
+            if not 2 <= len(path) <= 3 or path[0] not in TABLES:
                 raise TrainingError(
                     f"--set {'.'.join(path)}: name a key of a table of {name}, as train.lr; tables are"
                     f" {', '.join(TABLES)}"
                 )
+            if len(path) == 3:
+                inner = merged[path[0]].get(path[1], {})
+                value = {**(inner if isinstance(inner, dict) else {}), path[2]: value}
             merged[path[0]][path[1]] = value
         merged["train"] |= {key: value for key, value in changes.items() if value is not None}
         at = {key: place for key, place in places.items() if key.partition(".")[0] not in ("stage",)}
@@ -270,7 +284,7 @@ def _read(
             at |= {key: own for key in TABLES} | {
                 f"{key}.{entry}": own for key in TABLES for entry in _a_table(stage.get(key, {}), own)
             }
-        at |= {".".join(path): f"--set {'.'.join(path)}" for path, _ in sets}
+        at |= {".".join(path[:2]): f"--set {'.'.join(path)}" for path, _ in sets}
         title = name if len(stages) == 1 and not stage else f"{name}/{title}"
         train = from_table(TrainConfig, merged["train"], _where(at, where, "train"))
         found.append(Recipe(title, table["kind"], train, merged["model"], merged["data"], merged["loss"], at))
