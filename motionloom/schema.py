@@ -7,12 +7,14 @@ foreign values, such as a table of a TOML file or options of a command line.
 
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, field, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+Where = str | Callable[[str], str]
+"""What begins a message: a text, or a function of the name of the field that is at fault ("" for none)."""
 LONGEST = 80
 """Characters of a wrong value that a message shows."""
 
@@ -40,7 +42,7 @@ def ranged(
     return field(default=default, metadata=facts)
 
 
-def check(instance: Any, error: type[Exception], where: str = "") -> None:
+def check(instance: Any, error: type[Exception], where: Where = "") -> None:
     """See that every field of a dataclass has a value of its type and range.
 
     Args:
@@ -76,7 +78,7 @@ def check_values(kind: type, values: Mapping[str, Any], *, error: type[Exception
 
 
 def build(
-    kind: type[T], values: Mapping[str, Any], *, error: type[Exception], where: str = "", what: str = "keys"
+    kind: type[T], values: Mapping[str, Any], *, error: type[Exception], where: Where = "", what: str = "keys"
 ) -> T:
     """An instance of a dataclass from a mapping.
 
@@ -96,7 +98,8 @@ def build(
     unknown = sorted(str(name) for name in values if name not in known)
     if unknown:
         raise error(
-            f"{_start(where)}unknown {what} {', '.join(unknown)[:LONGEST]}; known are {', '.join(sorted(known))}"
+            f"{_start(where, unknown[0])}unknown {what} {', '.join(unknown)[:LONGEST]}; known are"
+            f" {', '.join(sorted(known))}"
         )
     missing = [
         name
@@ -112,7 +115,7 @@ def build(
         found = tuple(value) if isinstance(value, list) and _wants_tuple(hint) else value
         inner = _dataclass_in(hint)
         if inner is not None and isinstance(found, Mapping):
-            found = build(inner, found, error=error, where=f"{where}[{name}]" if where else f"[{name}]")
+            found = build(inner, found, error=error, where=f"{_place(where, name)}[{name}]")
         _check_one(name, found, hint, known[name].metadata, error, where)
         given[name] = found
     return kind(**given)
@@ -168,13 +171,20 @@ def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def _start(where: str) -> str:
-    return f"{where}: " if where else ""
+def _place(where: Where, name: str) -> str:
+    return where(name) if callable(where) else where
 
 
-def _check_one(name: str, value: Any, hint: Any, facts: Mapping[str, Any], error: type[Exception], where: str) -> None:
+def _start(where: Where, name: str = "") -> str:
+    place = _place(where, name)
+    return f"{place}: " if place else ""
+
+
+def _check_one(
+    name: str, value: Any, hint: Any, facts: Mapping[str, Any], error: type[Exception], where: Where
+) -> None:
     if not _fits(value, hint):
-        raise error(f"{_start(where)}{name} is {shown(value)}; give {_needed(hint, facts)}")
+        raise error(f"{_start(where, name)}{name} is {shown(value)}; give {_needed(hint, facts)}")
     for number in _numbers(value):
         bad = isinstance(number, float) and not math.isfinite(number)
         low, high, above = (facts.get(key) for key in ("low", "high", "above"))
@@ -182,7 +192,7 @@ def _check_one(name: str, value: Any, hint: Any, facts: Mapping[str, Any], error
         bad |= high is not None and number > high
         bad |= above is not None and number <= above
         if bad:
-            raise error(f"{_start(where)}{name} is {shown(value)}; give {_needed(hint, facts)}")
+            raise error(f"{_start(where, name)}{name} is {shown(value)}; give {_needed(hint, facts)}")
 
 
 def _numbers(value: Any) -> list[float]:

@@ -5,9 +5,15 @@ set -eu
 store=$1
 export OMP_NUM_THREADS=1
 runs=""
-for name in full no-masking one-rate plain no-prior; do
-  motionloom train "configs/lmm-ablation-$name.toml" --store "$store" --run "work/lmm/ablation-$name"
+train() {
+  name=$1; shift
+  motionloom train lmm-small --store "$store" --run "work/lmm/ablation-$name" "$@"
   runs="$runs $name=work/lmm/ablation-$name"
-done
+}
+train full
+train no-masking --set loss.hide=false
+train one-rate --set "data.rates=[20.0]"
+train plain --set model.attention=plain
+train no-prior --set model.linear_prior=false
 # shellcheck disable=SC2086
 python runs/lmm_ablation.py $runs --store "$store" --clips 40 --repeats 2 --seeds 1

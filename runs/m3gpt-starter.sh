@@ -7,20 +7,15 @@ set -euo pipefail
 store=$1 out=$2
 bin=.venv/bin/motionloom
 export OMP_NUM_THREADS=1
-train() { $bin train "configs/m3gpt-$1.toml" --store "$store" --run "work/m3gpt/$1"; }
-# Stage 1, tokenizers: the language model learns their codes, so they come first.
-train motion
-train music
-# Stage 2, alignment of the modalities; stage 3, instruction tuning.
-train pretrain
-train instruct
+# Stage 1, tokenizers: the language model learns their codes, so they come first. Stage 2, alignment of the modalities;
+# stage 3, instruction tuning.
+$bin train m3gpt --store "$store" --run work/m3gpt
 mkdir -p "$out"
-cp -r work/m3gpt/instruct/model "$out/language"
-cp -r work/m3gpt/motion/model "$out/motion"
-cp -r work/m3gpt/music/model "$out/music"
+cp -r work/m3gpt/model/. "$out"
 # The language model and the motion tokenizer's decoder together, in motion space. Measured, but not in the starter
 # (docs/m3gpt.md): the engine work/m3gpt/jointly.
-train joint
+$bin train m3gpt-joint --store "$store" --run work/m3gpt/joint --set data.start=work/m3gpt/language/model \
+  --set data.motion=work/m3gpt/motion/model --set data.music=work/m3gpt/music/model
 mkdir -p work/m3gpt/jointly
 cp -r work/m3gpt/joint/model work/m3gpt/jointly/language
 cp -r work/m3gpt/joint/motion work/m3gpt/jointly/motion
@@ -30,7 +25,7 @@ for engine in "$out" work/m3gpt/jointly; do
 done
 # What README and docs/m3gpt.md say of it.
 python=.venv/bin/python
-$bin evaluate-m3gpt m3gpt --data "$store" --clips 64 --beside mmm --beside lmm --out results/m3gpt-evaluate.json
-$python runs/judge_starter.py --engine m3gpt --store "$store" --seeds 4 --lengths given --out results/m3gpt-judge.json
+$bin evaluate m3gpt --task language --data "$store" --clips 64 --beside mmm --beside lmm --out results/m3gpt-evaluate.json
+$bin evaluate m3gpt --task rules --data "$store" --seeds 4 --lengths given --out results/m3gpt-judge.json
 $python runs/m3gpt_ablation.py --store "$store" --clips 64
 $python runs/compose_picture.py

@@ -25,8 +25,10 @@ from motionloom.motion.files import atomic_path
 from motionloom.training.language import ALL_TASKS
 from motionloom.training.loop import train
 from motionloom.training.recipes import load_recipe
+from motionloom.training.registry import follow
 
 WORK = Path("work/m3gpt")
+LANGUAGE = WORK / "language"
 BRIDGES = ("text-to-dance", "music-to-text")
 
 
@@ -51,8 +53,8 @@ GROUPS: dict[str, dict[str, Run]] = {
     "bridges": {"with bridges": Run("pretrain", 300), "without bridges": Run("pretrain", 300, without=BRIDGES)},
     "tasks": {
         "all tasks": Run("instruct", 240),
-        "text-to-motion alone": Run("instruct", 240, {"tasks": ["text-to-motion=1"]}),
-        "motion-to-text alone": Run("instruct", 240, {"tasks": ["motion-to-text=1"]}),
+        "text-to-motion alone": Run("instruct", 240, {"tasks": {"text-to-motion": 1.0}}),
+        "motion-to-text alone": Run("instruct", 240, {"tasks": {"motion-to-text": 1.0}}),
     },
     "joint": {
         kind: Run("joint", 60, {"joint": kind, **({"search_every": 30} if kind in ("search", "both") else {})})
@@ -82,10 +84,14 @@ def trained(group: str, name: str, store: Path) -> Path:
     """The engine of a run, trained if it is not yet."""
     run = GROUPS[group][name]
     folder = WORK / f"ablation-{group}-{name.replace(' ', '-')}"
-    base = load_recipe(f"configs/m3gpt-{run.recipe}.toml", steps=run.steps, eval_every=run.steps)
-    data = {**base.data, **run.data}
+    source, stage = ("m3gpt-joint", None) if run.recipe == "joint" else ("m3gpt-language", run.recipe)
+    base = load_recipe(source, stage=stage, steps=run.steps, eval_every=run.steps)
+    before = {"instruct": LANGUAGE / "1-pretrain" / "model", "joint": LANGUAGE / "model"}.get(run.recipe)
+    base = base if before is None else follow(base, before)
+    folders = {"motion": str(WORK / "motion" / "model"), "music": str(WORK / "music" / "model")}
+    data = {**base.data, **folders, **run.data}
     if run.without:
-        data["tasks"] = [entry for entry in ALL_TASKS if entry.partition("=")[0] not in run.without]
+        data["tasks"] = {task: weight for task, weight in ALL_TASKS.items() if task not in run.without}
     if not (folder / "model").is_dir():
         train(replace(base, name=folder.name, data=data), store, folder, accelerator="cpu")
     engine = folder / "engine"

@@ -41,4 +41,4 @@ def scorer(store, tmp_path_factory):
 
     options = TrainConfig(steps=6, batch=8, warmup=2, ema=0.9, precision="fp32", eval_every=6, save_every=6)
     recipe = Recipe("tiny", "matcher", options, {"width": 16, "heads": 2, "layers": 1})
-    return Scorer(train(recipe, store.path, tmp_path_factory.mktemp("matcher"), accelerator="cpu", progress=False))
+    return Scorer(train(recipe, store.path, tmp_path_factory.mktemp("matcher"), accelerator="cpu"))

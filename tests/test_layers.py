@@ -11,8 +11,8 @@ PACKAGE = ROOT / "motionloom"
 # errors <- motion <- conditions, metrics <- data <- models <- engines | training <- evaluation <- app; equals do not
 # know each other.
 LEVELS = {
-    "errors": 0, "licences": 0, "progress": 0, "schema": 0, "motion": 1, "conditions": 2, "metrics": 2, "data": 3,
-    "models": 4, "engines": 5, "training": 5, "evaluation": 6, "app": 7,
+    "errors": 0, "extras": 0, "licences": 0, "progress": 0, "schema": 0, "motion": 1, "conditions": 2, "metrics": 2,
+    "data": 3, "models": 4, "engines": 5, "training": 5, "evaluation": 6, "app": 7,
 }  # fmt: skip
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 WRITTEN = [

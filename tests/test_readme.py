@@ -1,4 +1,4 @@
-"""The figures in TABLES and docs/evaluation.md are those of the result files."""
+"""The figures in TABLES and docs/results.md are those of the result files."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from motionloom.evaluation.registry import markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-TABLES = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+TABLES = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 
 
 def result(name: str):

@@ -102,7 +102,7 @@ def _shown(clip: Clip) -> str:
     return next((clip.labels[name] for name in ("content", "action", "description") if name in clip.labels), "")
 
 
-def draw_chances(clips: list[Clip], power: float, shares: tuple[str, ...]) -> Float[np.ndarray, " S"]:
+def draw_chances(clips: list[Clip], power: float, shares: Mapping[str, float]) -> Float[np.ndarray, " S"]:
     """Chance of each clip: label groups by size ** power, sources capped."""
     groups = [f"{clip.source} {_shown(clip)}" for clip in clips]
     sizes: dict[str, int] = {}
@@ -111,10 +111,9 @@ def draw_chances(clips: list[Clip], power: float, shares: tuple[str, ...]) -> Fl
     chances = np.array([sizes[group] ** (power - 1.0) for group in groups])
     chances /= chances.sum()
     sources = np.array([clip.source for clip in clips])
-    for share in shares:
-        name, most = share.split("=")
+    for name, cap in shares.items():
         inside = sources == name
-        total, cap = chances[inside].sum(), float(most)
+        total = chances[inside].sum()
         if cap < total < 1:
             chances[inside] *= cap / total
             chances[~inside] *= (1 - cap) / (1 - total)

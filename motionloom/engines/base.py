@@ -422,7 +422,8 @@ class Engine(ABC):
         Raises:
             RequestError: The engine does not serve it.
         """
-        raise self._not_served(Capability.DESCRIBE_MUSIC)
+        self._need(Capability.DESCRIBE_MUSIC)
+        raise NotImplementedError
 
     def reconstruct(self, motion: Motion, hidden: Bool[Tensor, " T"] | None = None) -> Motion:
         """A motion through the engine's tokenizer, the best that it can make; capability "reconstruct".
@@ -435,7 +436,8 @@ class Engine(ABC):
         Raises:
             RequestError: The engine does not serve it.
         """
-        raise self._not_served(Capability.RECONSTRUCT)
+        self._need(Capability.RECONSTRUCT)
+        raise NotImplementedError
 
     def seams(self, request: Request) -> list[float]:
         """Times [s] at which pieces of a long answer meet that are made one after the other; none by default."""
@@ -453,11 +455,6 @@ class Engine(ABC):
                 f"engine {self.name!r} does not serve {', '.join(lacking)}; it serves"
                 f" {', '.join(sorted(self.capabilities))}"
             )
-
-    def _not_served(self, capability: Capability) -> RequestError:
-        return RequestError(
-            f"engine {self.name!r} does not serve {capability}; it serves {', '.join(sorted(self.capabilities))}"
-        )
 
     def _signed(self, motion: Motion, request: Request) -> Motion:
         """The motion at the frame rate asked for, saying how it was made."""

@@ -103,7 +103,7 @@ class LanguageProtocol(Protocol):
 
     def _measures(self, repeat: int, progress: Progress) -> "_Measures":
         seed = item_seed(self.options.seed, _REPEATS + repeat) if repeat else self.options.seed
-        return _Measures(self.subject, self.options, seed % (1 << 63), progress)
+        return _Measures(self.subject, self.options, seed % (1 << 32), progress)
 
     def units(self) -> list[str]:
         """All tasks, repeat by repeat."""
@@ -116,7 +116,11 @@ class LanguageProtocol(Protocol):
             return {"left out": missing}
         if self.current[0] != int(repeat):
             self.current = int(repeat), self._measures(int(repeat), progress)
-        return self.current[1].measure(task, progress)
+        try:
+            return self.current[1].measure(task, progress)
+        except DataError as error:
+            # A store without dances can still be measured on the other tasks.
+            return {"left out": str(error)}
 
     def collect(self, found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         """Tables by task, and the captions that were printed."""

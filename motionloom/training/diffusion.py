@@ -5,7 +5,7 @@ the same with text, and with keypoints of random cameras. A batch follows from (
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,12 @@ from motionloom.motion.features.motionverse_layout import (
     part_columns,
 )
 from motionloom.motion.skeleton import BODY_COLUMNS, PARTS
+from motionloom.schema import ranged
 from motionloom.training.caption_vectors import caption_table, whitening
 from motionloom.training.cards import Origins, card
 from motionloom.training.diffusion_batches import MOST_PIECES, Batch
 from motionloom.training.diffusion_prior import fit_prior
-from motionloom.training.recipes import Recipe, from_table
+from motionloom.training.recipes import Recipe
 from motionloom.training.task import Step
 
 _PIECE = 16
@@ -62,38 +63,62 @@ _SOUNDS: tuple[Kind, ...] = ("music", "speech")
 class DiffusionData:
     """What a diffusion model is trained on."""
 
-    rates: tuple[float, ...] = (10.0, 12.5, 15.0, 20.0, 30.0)
-    """Frame rates of the windows, each drawn as often."""
-    faster: float = 1.0
-    """How many times faster than it was captured a clip may be made, by interpolation."""
-    frames: int = 120
-    """Longest window; at a low rate it lasts longer."""
-    shortest: int = 10
-    """Shortest window, and shortest clip at the slowest rate [frames]."""
-    tasks: tuple[str, ...] = ("motion=1",)
-    """How often a window is of which task: "motion" follows nothing, "text" its caption."""
-    datasets: tuple[str, ...] = ()
-    """How often a window is of which source, as "cmu=0.12"; those not named weigh 1."""
-    power: float = 0.0
-    """A label group is drawn in proportion to its number of frames ** (1 - power)."""
-    pieces: float = 0.25
-    """Chance that a window is cut to a shorter piece; with a text only if the motion travels."""
-    video: float = 0.0
-    """Share of windows that see keypoints of a random camera."""
-    music: float = 0.0
-    """Share of windows that hear their music, of those that have some."""
-    speech: float = 0.0
-    """Share of windows that hear their speech, of those that have some."""
-    sounds: tuple[str, ...] = ()
-    """Where recorded sound lies, as "aist=FOLDER"; clips without it hear sound that is made up."""
-    accompanied: int = 300
-    """Clips without recorded sound that hear made-up music, beside the dances; and gestures that hear speech."""
+    rates: tuple[float, ...] = ranged(
+        (10.0, 12.5, 15.0, 20.0, 30.0), low=1, high=240, help="Frame rates of the windows, each drawn as often."
+    )
+    faster: float = ranged(
+        1.0, low=1, high=16, help="How many times faster than it was captured a clip may be made, by interpolation."
+    )
+    frames: int = ranged(120, low=2, high=100_000, help="Longest window; at a low rate it lasts longer.")
+    shortest: int = ranged(
+        10, low=2, high=100_000, unit="frames", help="Shortest window, and shortest clip at the slowest rate."
+    )
+    tasks: Mapping[str, float] = ranged(
+        default_factory=lambda: {"motion": 1.0}, low=0,
+        help="How often a window is of which task: motion follows nothing, text its caption.",
+    )  # fmt: skip
+    datasets: Mapping[str, float] = ranged(
+        default_factory=dict, low=0, help="How often a window is of which source; those not named weigh 1."
+    )
+    power: float = ranged(
+        0.0, low=0, high=1, help="A label group is drawn in proportion to its number of frames ** (1 - power)."
+    )
+    pieces: float = ranged(
+        0.25, low=0, high=1, help="Chance that a window is cut shorter; with a text only if the motion travels."
+    )
+    video: float = ranged(0.0, low=0, high=1, help="Share of windows that see keypoints of a random camera.")
+    music: float = ranged(0.0, low=0, high=1, help="Share of windows that hear their music, of those with some.")
+    speech: float = ranged(0.0, low=0, high=1, help="Share of windows that hear their speech, of those with some.")
+    sounds: Mapping[str, str] = field(default_factory=dict)
+    """Folder of recorded sound of a source; clips without it hear sound that is made up."""
+    accompanied: int = ranged(
+        300, low=0, help="Clips without recorded sound that hear made-up music, beside dances; and gestures speech."
+    )
     text_encoder: str = "minilm"
     """``minilm``, or the folder of a text tower; see ``conditions/clip.py``."""
-    joined: float = 0.0
-    """Share of updates whose windows are twice as long and cut into clips that share a time line."""
-    root: float = 5.0
-    """Weight of the root's features in the loss; that of the others is 1."""
+    joined: float = ranged(
+        0.0, low=0, high=1, help="Share of updates whose windows are twice as long, cut into clips of one time line."
+    )
+    root: float = ranged(5.0, low=0, help="Weight of the root's features in the loss; that of the others is 1.")
+
+    def __post_init__(self) -> None:
+        if not self.rates:
+            raise TrainingError("rates is empty; at least one frame rate is needed")
+        if not any(self.tasks.values()):
+            raise TrainingError("no task has a weight above 0; there is nothing to draw")
+
+
+def read(recipe: Recipe) -> tuple[DiffusionConfig, DiffusionData, LossOptions]:
+    """The tables of a recipe.
+
+    Raises:
+        TrainingError: A value does not fit.
+    """
+    return (
+        recipe.table("model", DiffusionConfig),
+        recipe.table("data", DiffusionData),
+        recipe.table("loss", LossOptions),
+    )
 
 
 class DiffusionTask:
@@ -104,13 +129,11 @@ class DiffusionTask:
     """
 
     def __init__(self, recipe: Recipe, store: Path) -> None:
-        self.data = from_table(DiffusionData, recipe.data, f"{recipe.name}: [data]")
-        self.config = from_table(DiffusionConfig, recipe.model, f"{recipe.name}: [model]")
-        self.options = from_table(LossOptions, recipe.loss, f"{recipe.name}: [loss]")
+        self.config, self.data, self.options = read(recipe)
         self.store = Store(store)
         self.mix = MixOptions(
-            _weights(self.data.datasets, f"{recipe.name}: datasets"),
-            _weights(self.data.tasks, f"{recipe.name}: tasks"),
+            self.data.datasets,
+            self.data.tasks,
             power=self.data.power,
         )
         self._check(recipe.name)
@@ -201,6 +224,8 @@ class DiffusionTask:
         _ = self.stats, self.sounds
         if self._reads_text:
             _ = self.whitening
+        for split in ("val", "test"):
+            self._windows_of(split)
 
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Loss of one batch of windows."""
@@ -284,7 +309,9 @@ class DiffusionTask:
     @cached_property
     def sounds(self) -> dict[Kind, SoundSet]:
         """The sound of the store's clips, of the kinds that are trained."""
-        options = SoundOptions(self.data.sounds, others=self.data.accompanied)
+        options = SoundOptions(
+            tuple(f"{name}={folder}" for name, folder in self.data.sounds.items()), others=self.data.accompanied
+        )
         return {kind: SoundSet(self.store, kind, options) for kind in _SOUNDS if self.config.widths[kind]}
 
     def _heard(
@@ -378,18 +405,6 @@ class DiffusionTask:
         """Parts that some training clip knows: only those can be made."""
         known = {part for clip in self.train.clips for part in clip.parts}
         return torch.tensor([part in known for part in PARTS])
-
-
-def _weights(entries: tuple[str, ...], where: str) -> dict[str, float]:
-    """Weights from "name=number"."""
-    found = {}
-    for entry in entries:
-        name, _, weight = entry.partition("=")
-        try:
-            found[name] = float(weight)
-        except ValueError:
-            raise TrainingError(f"{where}: {entry!r} is no weight; write name=number, for example text=0.8") from None
-    return found
 
 
 def task(recipe: Recipe, store: Path) -> DiffusionTask:

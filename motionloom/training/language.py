@@ -29,20 +29,18 @@ from motionloom.models.language.model import MotionLM, MotionLMConfig
 from motionloom.models.language.prompts import TASKS
 from motionloom.models.language.vocabulary import Vocabulary, pad_sequences
 from motionloom.models.tokenizers.motion import MotionTokenizer
+from motionloom.schema import ranged
 from motionloom.training.cards import Origins, card
 from motionloom.training.language_data import Corpus, Example, Examples, Lengths, caption_pieces
-from motionloom.training.recipes import Recipe, from_table
-from motionloom.training.task import Step
+from motionloom.training.recipes import Recipe
+from motionloom.training.task import Step, need_clips
 
 Joint = Literal["none", "soft", "search", "both"]
 _PARTS = 3
 """Groups of like length into which a batch is split: less padding to compute."""
 _HELD_OUT = 32
 """Examples a task that held-out figures are made of."""
-ALL_TASKS = (
-    "text-to-motion=1", "motion-to-text=1", "prediction=1", "in-between=1", "music-to-dance=1", "dance-to-music=1",
-    "dance-continuation=1", "text-to-dance=1", "music-to-text=1", "any-motion=0.1", "any-text=0.1", "any-music=0.1",
-)  # fmt: skip
+ALL_TASKS = {name: 0.1 if name.startswith("any-") else 1.0 for name, known in TASKS.items() if known.train}
 """Every task that is trained, with its weight."""
 
 
@@ -60,8 +58,7 @@ class LanguageData:
     """Pieces of a text tokenizer learned from the captions; 0 for the one that the recipe's model names."""
     wording: str = "plain"
     """``plain`` (one imperative a task) or ``train`` (many wordings)."""
-    tasks: tuple[str, ...] = ALL_TASKS
-    """Tasks with their weights."""
+    tasks: Mapping[str, float] = ranged(default_factory=lambda: dict(ALL_TASKS), above=0, help="Weight of each task.")
     temperature: float = 2.0
     """A task is drawn in proportion to its weight and its items ** (1 / temperature)."""
     power: float = 0.5
@@ -109,10 +106,7 @@ class LanguageData:
     @property
     def weights(self) -> dict[str, float]:
         """Weight of each task."""
-        try:
-            return {name: float(weight) for name, weight in (entry.split("=") for entry in self.tasks)}
-        except ValueError:
-            raise TrainingError(f"tasks are {list(self.tasks)}; write them as 'text-to-motion=1'") from None
+        return dict(self.tasks)
 
 
 @dataclass(frozen=True)
@@ -145,15 +139,32 @@ class Networks(nn.Module):
         self.register_buffer("searched", torch.full((items,), -1, dtype=torch.long))
 
 
+INPUTS = {"data.motion": "a trained motion tokenizer", "data.music": "a trained music tokenizer"}
+
+
+def read(recipe: Recipe) -> tuple[MotionLMConfig, LanguageData, LanguageLoss]:
+    """The tables of a recipe.
+
+    Raises:
+        TrainingError: A value does not fit.
+    """
+    config, data = recipe.table("model", MotionLMConfig), recipe.table("data", LanguageData)
+    if recipe.train.init:
+        raise TrainingError(f"{recipe.name}: a language model starts from [data] start, not from [train] init")
+    return config, data, recipe.table("loss", LanguageLoss)
+
+
+def follow(recipe: Recipe, folder: Path) -> Recipe:
+    """A later stage that starts from a trained language model: its sizes and text tokenizer are taken over."""
+    return replace(recipe, model={}, data={**recipe.data, "start": str(folder)})
+
+
 class LanguageTask:
     """A language model in the training loop."""
 
     def __init__(self, recipe: Recipe, store: Path) -> None:
-        self.data = from_table(LanguageData, recipe.data, f"{recipe.name}: [data]")
-        self.weights = from_table(LanguageLoss, recipe.loss, f"{recipe.name}: [loss]")
+        self.config, self.data, self.weights = read(recipe)
         self.store, self.splits = Store(store), dict[str, Corpus]()
-        if recipe.train.init:
-            raise TrainingError(f"{recipe.name}: a language model starts from [data] start, not from [train] init")
         language = self._language(recipe)
         motion = self.corpus.motion
         words = language.vocabulary
@@ -176,7 +187,7 @@ class LanguageTask:
             if not isinstance(trained, MotionLM) or recipe.model:
                 raise TrainingError(f"{recipe.name}: start needs a language model, and then no [model] of its own")
             return trained
-        config = from_table(MotionLMConfig, recipe.model, f"{recipe.name}: [model]")
+        config = self.config
         if self.data.pieces:
             pieces = caption_pieces(self.store, self.data.pieces)
             config = replace(config, pieces=pieces, pad="<pad>", end="</s>")
@@ -211,7 +222,7 @@ class LanguageTask:
             if len(places) == 0:
                 raise TrainingError(f"{self.store.path}: no clip of the training split can serve {name}; leave it out")
             clips = [self.corpus.items[place].clip for place in places]
-            pools[name] = places, draw_chances(clips, self.data.power, ())
+            pools[name] = places, draw_chances(clips, self.data.power, {})
         return pools
 
     @cached_property
@@ -222,8 +233,10 @@ class LanguageTask:
         return raw / raw.sum()
 
     def prepare(self) -> None:
-        """Make the examples of the training split."""
+        """Make the examples of the training split, and the codes of the others."""
         _ = self.shares
+        for split in ("val", "test"):
+            need_clips(len(self._corpus(split, self.data.held_out).items), split, self.store.path)
 
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Loss of one batch of all tasks: every example counts the same, however long its answer."""

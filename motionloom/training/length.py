@@ -14,9 +14,10 @@ from motionloom.data.loader import FeatureSet
 from motionloom.data.store import Store
 from motionloom.models.checkpoint import save_checkpoint
 from motionloom.models.length import LengthConfig, LengthPredictor, length_loss
+from motionloom.schema import ranged
 from motionloom.training.caption_vectors import caption_table, whitening
 from motionloom.training.cards import Origins, card
-from motionloom.training.recipes import Recipe, from_table
+from motionloom.training.recipes import Recipe, no_loss
 from motionloom.training.task import Step
 
 
@@ -24,20 +25,26 @@ from motionloom.training.task import Step
 class LengthData:
     """What a length predictor is trained on."""
 
-    frames_per_token: int = 4
-    """Of the tokenizer it serves."""
-    fps: float = 20.0
-    """Of the features."""
-    label_smoothing: float = 0.05
-    """Of the cross entropy."""
+    frames_per_token: int = ranged(4, low=1, high=1024, help="Of the tokenizer it serves.")
+    fps: float = ranged(20.0, low=1, high=240, help="Of the features.")
+    label_smoothing: float = ranged(0.05, low=0, high=0.999, help="Of the cross entropy.")
+
+
+def read(recipe: Recipe) -> tuple[LengthConfig, LengthData]:
+    """The tables of a recipe.
+
+    Raises:
+        TrainingError: A value does not fit.
+    """
+    no_loss(recipe)
+    return recipe.table("model", LengthConfig), recipe.table("data", LengthData)
 
 
 class LengthTask:
     """A length predictor in the training loop."""
 
     def __init__(self, recipe: Recipe, store: Path) -> None:
-        self.data = from_table(LengthData, recipe.data, f"{recipe.name}: [data]")
-        self.config = from_table(LengthConfig, recipe.model, f"{recipe.name}: [model]")
+        self.config, self.data = read(recipe)
         self.store = Store(store)
         self.captions = caption_table(self.store)
         self.center, self.scale = whitening(self.captions.features)
@@ -53,7 +60,8 @@ class LengthTask:
         return sentence, tokens.clamp(1, self.config.max_tokens)
 
     def prepare(self) -> None:
-        """Nothing is left to make: windows are cut from features that are encoded already."""
+        """See that the test split has clips."""
+        FeatureSet(self.store, "test", self.data.fps)
 
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Cross entropy of one batch of (caption, length)."""

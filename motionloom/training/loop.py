@@ -10,7 +10,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,59 +19,86 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from motionloom.errors import TrainingError
+from motionloom.data.store import Store
+from motionloom.errors import Cancelled, TrainingError
+from motionloom.extras import need
 from motionloom.models.checkpoint import load_checkpoint
+from motionloom.progress import SILENT, Progress
 from motionloom.training.recipes import Recipe, TrainConfig
-from motionloom.training.registry import trainer
-from motionloom.training.task import Step, Task
+from motionloom.training.registry import check_recipe, trainer
+from motionloom.training.task import Step, Task, need_clips
 
 STATE = "state.safetensors"
+MAX_THREADS = 256
 
 
 def train(
     recipe: Recipe,
     store: Path,
     run: Path,
+    *,
     devices: int = 1,
     accelerator: str = "auto",
     tensorboard: bool = False,
-    progress: bool = True,
+    threads: int = 1,
+    progress: Progress = SILENT,
     stop_after: int | None = None,
 ) -> Path:
     """Train what a recipe says; a run that was begun in ``run`` goes on.
 
     Args:
-        recipe: The recipe.
+        recipe: The recipe of one model, or of one stage of it.
         store: The store to train on.
         run: Folder for logs, checkpoints and the result in ``run/model``.
         devices: Processes (CPU) or GPUs.
         accelerator: "cpu", "gpu" or "auto".
         tensorboard: Write event files beside the CSV log.
-        progress: Show a progress bar.
+        threads: Of torch, in each process. One, unless asked otherwise: on a busy machine more spin while they wait
+            (150 updates took 99 s with one, over 700 s with two), and sums would depend on their number.
+        progress: Told about every update; may raise ``Cancelled``, and the run then goes on from there another time.
         stop_after: Leave after this update, as if interrupted there (a checkpoint is written).
 
     Returns:
         The folder of the exported model.
 
     Raises:
-        TrainingError: The recipe is wrong, the run belongs to another recipe, or the loss is not finite.
+        TrainingError: The recipe is wrong, something that the end needs is missing, the run belongs to another recipe,
+            or the loss is not finite.
+        Cancelled: ``progress`` stopped the run.
     """
-    from lightning_fabric import Fabric
-
-    trainer(recipe.kind)
-    if recipe.train.batch % devices:
+    check_recipe(recipe)
+    if devices < 1 or recipe.train.batch % devices:
         raise TrainingError(f"a batch of {recipe.train.batch} cannot be shared evenly by {devices} processes")
+    check_store(store)
+    fabric_class = need("lightning_fabric", "training", TrainingError).Fabric
+    if tensorboard:
+        need("torch.utils.tensorboard", "--tensorboard", TrainingError)
     strategy = "auto" if devices == 1 else "ddp_spawn"
     precision = "bf16-mixed" if use_bf16(recipe.train.precision, accelerator) else "32-true"
-    fabric = Fabric(accelerator=accelerator, devices=devices, strategy=strategy, precision=precision)
+    fabric = fabric_class(accelerator=accelerator, devices=devices, strategy=strategy, precision=precision)
     run.mkdir(parents=True, exist_ok=True)
+    # Who watches cannot be sent to other processes: the first of them then draws a bar of its own.
+    watch = progress if devices == 1 else None
     # Bound beforehand: Fabric walks through arguments of a launch, and refuses frozen dataclasses there.
     fabric.launch(
-        partial(_fit, recipe=recipe, store=store, run=run, tensorboard=tensorboard, progress=progress, last=stop_after)
-    )
+        partial(
+            _fit, recipe=recipe, store=store, run=run, tensorboard=tensorboard, threads=threads, progress=watch,
+            last=stop_after,
+        )
+    )  # fmt: skip
     return run / "model"
+
+
+def check_store(store: Path) -> None:
+    """See that a store has clips to train on, to evaluate on and to end with, before anything is built.
+
+    Raises:
+        TrainingError: A split has none.
+    """
+    found = Store(store)
+    for split in ("train", "val", "test"):
+        need_clips(len(found.split(split)), split, store)
 
 
 def use_bf16(precision: str, accelerator: str = "auto") -> bool:
@@ -82,8 +110,53 @@ def use_bf16(precision: str, accelerator: str = "auto") -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
+@contextmanager
+def _with_threads(count: int) -> Iterator[None]:
+    """Compute with so many threads within, and give the host program its own number back."""
+    if not (isinstance(count, int) and 1 <= count <= MAX_THREADS):
+        raise TrainingError(f"{count} threads; give 1 to {MAX_THREADS}")
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _bar(name: str, drawn: bool) -> Iterator[Progress]:
+    """A bar in the first of several processes."""
+    from tqdm import tqdm
+
+    with tqdm(total=0, desc=name, disable=None if drawn else True) as bar:
+
+        def report(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield Progress(report)
+
+
 def _fit(
-    fabric: Any, recipe: Recipe, store: Path, run: Path, tensorboard: bool, progress: bool, last: int | None
+    fabric: Any,
+    recipe: Recipe,
+    store: Path,
+    run: Path,
+    tensorboard: bool,
+    threads: int,
+    progress: Progress | None,
+    last: int | None,
+) -> None:
+    with _with_threads(threads):
+        if progress is not None:
+            _updates(fabric, recipe, store, run, tensorboard=tensorboard, progress=progress, last=last)
+            return
+        with _bar(recipe.name, fabric.global_rank == 0) as own:
+            _updates(fabric, recipe, store, run, tensorboard=tensorboard, progress=own, last=last)
+
+
+def _updates(
+    fabric: Any, recipe: Recipe, store: Path, run: Path, *, tensorboard: bool, progress: Progress, last: int | None
 ) -> None:
     config = recipe.train
     torch.manual_seed(config.seed)
@@ -99,10 +172,9 @@ def _fit(
     last = config.steps if last is None else min(last, config.steps)
     if first < last:
         task.prepare()
-    shown = tqdm(
-        range(first, last), initial=first, total=config.steps, desc=recipe.name, disable=not (progress and chief)
-    )
-    for index in shown:
+    progress.expect(config.steps)
+    progress.step(first)
+    for index in range(first, last):
         task.model.train()
         torch.manual_seed(_mix(config.seed, index, fabric.global_rank))
         rate = config.lr * learning_rate(config, index)
@@ -122,17 +194,22 @@ def _fit(
             _average(average, task.model, min(config.ema, (index + 1) / (index + 10)))
         done = index + 1
         if log and (done % config.log_every == 0 or done == last):
-            figures = {name: float(value.detach()) for name, value in terms.items()}
-            shown.set_postfix({"loss": f"{figures['loss']:.3f}"})
-            log.write(done, {**figures, "lr": rate})
+            log.write(done, {**{name: float(value.detach()) for name, value in terms.items()}, "lr": rate})
         if chief and (done % config.eval_every == 0 or done == config.steps):
             with _averaged(task.model, average), torch.no_grad():
                 figures = {f"val/{name}": value for name, value in task.evaluate(task.model.eval()).items()}
             if log:
                 log.write(done, figures)
-        if chief and (done % config.save_every == 0 or done == last):
+        saves = chief and (done % config.save_every == 0 or done == last)
+        if saves:
             _save(run, recipe, done, task.model, optimizer, average)
         fabric.barrier()
+        try:
+            progress.step()
+        except Cancelled:
+            if chief and not saves:
+                _save(run, recipe, done, task.model, optimizer, average)
+            raise
     if chief and last == config.steps:
         facts = {
             "recipe": recipe.name, "steps": config.steps, "seed": config.seed, "batch": config.batch,

@@ -21,17 +21,19 @@ from motionloom.conditions.text import MiniLM
 from motionloom.data.loader import FeatureSet, Stats, held
 from motionloom.data.mixture import draw_chances
 from motionloom.data.store import Clip, Store
+from motionloom.errors import TrainingError
 from motionloom.models.checkpoint import load_checkpoint, save_checkpoint
 from motionloom.models.masked.model import MaskedConfig, MaskedTransformer
 from motionloom.models.masked.training import corrupt, masked_loss, training_loss
-from motionloom.models.tokenizers.body_parts import BodyTokenizer
+from motionloom.models.tokenizers.body_parts import PARTS, BodyTokenizer
 from motionloom.models.tokenizers.motion import MotionTokenizer
 from motionloom.motion.features.layout import root_path
 from motionloom.motion.files import atomic_path
+from motionloom.schema import ranged
 from motionloom.training.caption_vectors import caption_table, whitening
 from motionloom.training.cards import Origins, card
-from motionloom.training.recipes import Recipe, from_table
-from motionloom.training.task import Step
+from motionloom.training.recipes import Recipe, no_loss
+from motionloom.training.task import Step, need_clips
 
 _TOKENS_VERSION = 1
 _PARTS = 4
@@ -44,20 +46,19 @@ class MaskedData:
 
     tokenizer: str = ""
     """Folder of the trained tokenizer."""
-    power: float = 0.5
-    """A label group is drawn in proportion to its number of clips ** power."""
-    shares: tuple[str, ...] = ()
-    """Largest share of the draws of a source, as "cmu=0.12"."""
-    offsets: int = 4
-    """Variants of each clip that start 0, 1, ... frames later; encoding takes time in proportion."""
-    pieces: float = 0.25
-    """Chance that a way of walking is cut to a shorter piece."""
-    pauses: float = 0.3
-    """Chance that a gesture in place comes with a pause before or after it."""
-    drop_text: float = 0.1
-    """Chance that the text is hidden, for guidance."""
-    label_smoothing: float = 0.0
-    """Of the cross entropy; what it takes from the right codes comes out as random codes when sampling."""
+    power: float = ranged(0.5, low=0, high=1, help="A label group is drawn by its number of clips ** power.")
+    shares: Mapping[str, float] = ranged(
+        default_factory=dict, low=0, high=1, help="Largest share of the draws of a source."
+    )
+    offsets: int = ranged(
+        4, low=1, high=64, help="Variants of each clip that start 0, 1, ... frames later; each is encoded."
+    )
+    pieces: float = ranged(0.25, low=0, high=1, help="Chance that a way of walking is cut to a shorter piece.")
+    pauses: float = ranged(0.3, low=0, high=1, help="Chance that a gesture in place comes with a pause beside it.")
+    drop_text: float = ranged(0.1, low=0, high=1, help="Chance that the text is hidden, for guidance.")
+    label_smoothing: float = ranged(
+        0.0, low=0, high=0.999, help="Of the cross entropy; it comes out as random codes when sampling."
+    )
 
 
 @dataclass(frozen=True)
@@ -168,17 +169,46 @@ def read_sequences(file: Path, clips: FeatureSet) -> list[Sequence]:
     ]
 
 
+INPUTS = {"data.tokenizer": "a trained motion tokenizer"}
+
+
+def read(recipe: Recipe) -> tuple[MaskedConfig, MaskedData]:
+    """The tables of a recipe.
+
+    Raises:
+        TrainingError: A value does not fit.
+    """
+    no_loss(recipe)
+    return recipe.table("model", MaskedConfig), recipe.table("data", MaskedData)
+
+
 class MaskedTask:
     """A masked transformer in the training loop."""
 
     def __init__(self, recipe: Recipe, store: Path) -> None:
-        self.data = from_table(MaskedData, recipe.data, f"{recipe.name}: [data]")
-        self.config = from_table(MaskedConfig, recipe.model, f"{recipe.name}: [model]")
+        self.config, self.data = read(recipe)
         self.store = Store(store)
+        self._see_that_the_tokenizer_fits(recipe.name)
         self.seed = recipe.train.seed
         self.captions = caption_table(self.store)
         self.center, self.scale = whitening(self.captions.features)
         self.model: nn.Module = MaskedTransformer(self.config)
+
+    def _see_that_the_tokenizer_fits(self, name: str) -> None:
+        """Before captions are encoded, which takes minutes.
+
+        Raises:
+            TrainingError: There is no tokenizer, or it has other codes than the model.
+        """
+        model = load_checkpoint(Path(self.data.tokenizer)).model
+        if not isinstance(model, MotionTokenizer | BodyTokenizer):
+            raise TrainingError(f"{name}: {self.data.tokenizer} holds no motion tokenizer")
+        parts = len(PARTS) if isinstance(model, BodyTokenizer) else 1
+        if (model.config.codes, parts) != (self.config.codes, self.config.parts):
+            raise TrainingError(
+                f"{name}: the tokenizer has {parts} x {model.config.codes} codes, the model {self.config.parts} x"
+                f" {self.config.codes}: set [model] parts and codes to the tokenizer's"
+            )
 
     def _encode(self, split: str, offsets: int) -> list[Sequence]:
         """Clips of a split as tokens of the recipe's tokenizer; kept beside the store, for it takes minutes."""
@@ -217,8 +247,15 @@ class MaskedTask:
         return self._encode("val", 1)
 
     def prepare(self) -> None:
-        """Encode the clips and lay out what is drawn."""
-        _ = self.chances, self.choices, self.val
+        """Encode the clips of all splits and lay out what is drawn."""
+        _ = self.chances, self.choices
+        for split, items in (("val", self.val), ("test", self.test)):
+            need_clips(len(items), split, self.store.path)
+
+    @cached_property
+    def test(self) -> list[Sequence]:
+        """The test sequences."""
+        return self._encode("test", 1)
 
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Loss of one batch of sequences with random captions."""
@@ -273,9 +310,8 @@ class MaskedTask:
 
     def export(self, folder: Path, model: nn.Module, facts: Mapping[str, Any]) -> None:
         """Write the transformer with the whitening of its sentences."""
-        test = self._encode("test", 1)
         with torch.no_grad():
-            figures = self._held_out(model, test)
+            figures = self._held_out(model, self.test)
         data = {key: value for key, value in asdict(self.data).items() if key != "tokenizer"}
         origins = Origins.of(
             self.store, facts.get("init", ""), tokenizer=Path(self.data.tokenizer), text_encoder=MiniLM.licence

@@ -20,7 +20,7 @@ from motionloom.models.tokenizers.music import MusicOutput, MusicTokenizer, Musi
 from motionloom.models.tokenizers.music_training import SCALES, music_loss
 from motionloom.training.cards import Origins, card
 from motionloom.training.music_data import SoundSet, accompaniments
-from motionloom.training.recipes import Recipe, from_table
+from motionloom.training.recipes import Recipe
 from motionloom.training.task import Step
 
 _FIRST = 16
@@ -61,14 +61,22 @@ class MusicLoss:
     """Distance of latents to their codes."""
 
 
+def read(recipe: Recipe) -> tuple[MusicTokenizerConfig, MusicData, MusicLoss]:
+    """The tables of a recipe.
+
+    Raises:
+        TrainingError: A value does not fit.
+    """
+    return recipe.table("model", MusicTokenizerConfig), recipe.table("data", MusicData), recipe.table("loss", MusicLoss)
+
+
 class MusicTask:
     """A music tokenizer in the training loop."""
 
     def __init__(self, recipe: Recipe, store: Path) -> None:
-        self.data = from_table(MusicData, recipe.data, f"{recipe.name}: [data]")
-        self.weights = from_table(MusicLoss, recipe.loss, f"{recipe.name}: [loss]")
+        self.config, self.data, self.weights = read(recipe)
         self.store, self.seed = Store(store), recipe.train.seed
-        tokenizer = MusicTokenizer(from_table(MusicTokenizerConfig, recipe.model, f"{recipe.name}: [model]"))
+        tokenizer = MusicTokenizer(self.config)
         hop = tokenizer.samples_per_token
         self.size = max(1, round(self.data.seconds * RATE / hop)) * hop
         self.model: nn.Module = tokenizer
@@ -79,8 +87,10 @@ class MusicTask:
         return accompaniments(self.store, "train", self.data.minutes, self.seed)
 
     def prepare(self) -> None:
-        """Make the training sound."""
+        """Make the sound of all splits."""
         _ = self.train
+        for split in ("val", "test"):
+            accompaniments(self.store, split, self.data.held_out, self.seed)
 
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Loss terms of one batch of crops."""

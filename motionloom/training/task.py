@@ -7,6 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from motionloom.errors import TrainingError
+
 
 @dataclass(frozen=True)
 class Step:
@@ -52,3 +54,16 @@ class Task(Protocol):
     def export(self, folder: Path, model: nn.Module, facts: Mapping[str, Any]) -> None:
         """Write the trained model as a checkpoint directory."""
         ...
+
+
+def need_clips(count: int, split: str, store: Path) -> None:
+    """See that a split has something that can be measured, before the first update and not after the last.
+
+    Raises:
+        TrainingError: It has nothing.
+    """
+    if not count:
+        raise TrainingError(
+            f"{store}: split {split!r} has no clip that can be used; a training ends with figures of it: prepare a"
+            " store with more clips"
+        )

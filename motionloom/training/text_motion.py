@@ -21,9 +21,10 @@ from motionloom.data.store import Store, label_of
 from motionloom.metrics.distribution import POOL, distinct_pools, retrieval
 from motionloom.models.checkpoint import save_checkpoint
 from motionloom.models.text_motion.encoder import Matcher, MatcherConfig, contrastive_loss
+from motionloom.schema import ranged
 from motionloom.training.caption_vectors import caption_table, whitening
 from motionloom.training.cards import Origins, card
-from motionloom.training.recipes import Recipe, from_table
+from motionloom.training.recipes import Recipe, no_loss
 from motionloom.training.task import Step
 
 
@@ -31,24 +32,30 @@ from motionloom.training.task import Step
 class MatcherData:
     """What a text-motion encoder is trained on."""
 
-    fps: float = 20.0
-    """Frame rate of the features."""
-    power: float = 0.5
-    """A label group is drawn in proportion to its number of clips ** power."""
-    shares: tuple[str, ...] = ("cmu=0.12",)
-    """Largest share of the draws of a source."""
-    pieces: float = 0.5
-    """Chance that a motion is cut shorter at its end, down to six tenths."""
-    noise: float = 0.05
-    """Spread of the noise added to normalised features."""
+    fps: float = ranged(20.0, low=1, high=240, help="Frame rate of the features.")
+    power: float = ranged(0.5, low=0, high=1, help="A label group is drawn by its number of clips ** power.")
+    shares: Mapping[str, float] = ranged(
+        default_factory=lambda: {"cmu": 0.12}, low=0, high=1, help="Largest share of the draws of a source."
+    )
+    pieces: float = ranged(0.5, low=0, high=1, help="Chance that a motion is cut shorter, down to six tenths.")
+    noise: float = ranged(0.05, low=0, help="Spread of the noise added to normalised features.")
+
+
+def read(recipe: Recipe) -> tuple[MatcherConfig, MatcherData]:
+    """The tables of a recipe.
+
+    Raises:
+        TrainingError: A value does not fit.
+    """
+    no_loss(recipe)
+    return recipe.table("model", MatcherConfig), recipe.table("data", MatcherData)
 
 
 class MatcherTask:
     """A text-motion encoder in the training loop."""
 
     def __init__(self, recipe: Recipe, store: Path) -> None:
-        self.data = from_table(MatcherData, recipe.data, f"{recipe.name}: [data]")
-        self.config = from_table(MatcherConfig, recipe.model, f"{recipe.name}: [model]")
+        self.config, self.data = read(recipe)
         self.store = Store(store)
         self.captions = caption_table(self.store)
         self.center, self.scale = whitening(self.captions.features)
@@ -62,8 +69,10 @@ class MatcherTask:
         return draw_chances(list(self.train.clips), self.data.power, self.data.shares)
 
     def prepare(self) -> None:
-        """Compute the chances of the clips."""
+        """Compute the chances of the clips, and see that the other splits have some."""
         _ = self.chances
+        for split in ("val", "test"):
+            FeatureSet(self.store, split, self.data.fps)
 
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Contrastive loss of one batch of clips and their mirror images."""

@@ -27,8 +27,9 @@ from motionloom.motion.features.humanml3d import decode_rotations
 from motionloom.motion.features.layout import LAYOUTS, root_path
 from motionloom.motion.kinematics import forward_kinematics
 from motionloom.motion.skeleton import CANONICAL
+from motionloom.schema import ranged
 from motionloom.training.cards import Origins, card
-from motionloom.training.recipes import Recipe, from_table
+from motionloom.training.recipes import Recipe
 from motionloom.training.task import Step
 
 _SLICES = LAYOUTS["humanml3d"].slices
@@ -38,12 +39,9 @@ _SLICES = LAYOUTS["humanml3d"].slices
 class TokenizerData:
     """What a tokenizer is trained on."""
 
-    window: int = 64
-    """Frames of a window."""
-    fps: float = 20.0
-    """Frame rate of the features."""
-    power: float = 0.0
-    """Label groups are drawn in proportion to frames ** (1 - power)."""
+    window: int = ranged(64, low=2, high=100_000, unit="frames", help="Length of a window.")
+    fps: float = ranged(20.0, low=1, high=240, help="Frame rate of the features.")
+    power: float = ranged(0.0, low=0, high=1, help="Label groups are drawn in proportion to frames ** (1 - power).")
     decoder_only: bool = False
     """Leave encoder and codes as they are: tokens stay what they were, only what is made of them gets better."""
 
@@ -99,30 +97,39 @@ def ground_feet(
     return places[:, 1:] - places[:, :-1]
 
 
+def read(recipe: Recipe) -> tuple[TokenizerConfig, TokenizerData, TokenizerLoss]:
+    """The tables of a recipe.
+
+    Raises:
+        TrainingError: A value does not fit.
+    """
+    kind = BodyTokenizerConfig if recipe.kind == "body_tokenizer" else TokenizerConfig
+    return recipe.table("model", kind), recipe.table("data", TokenizerData), recipe.table("loss", TokenizerLoss)
+
+
 class TokenizerTask:
     """A tokenizer in the training loop."""
 
     def __init__(self, recipe: Recipe, store: Path) -> None:
-        self.data = from_table(TokenizerData, recipe.data, f"{recipe.name}: [data]")
-        self.weights = from_table(TokenizerLoss, recipe.loss, f"{recipe.name}: [loss]")
+        self.config, self.data, self.weights = read(recipe)
         self.store = Store(store)
         self.windows = FeatureSet(self.store, "train", self.data.fps)
         self.held_out = FeatureSet(self.store, "val", self.data.fps)
         self.chances = self.windows.weights(self.data.power) if self.data.power else None
         self.stats = started_from(recipe.train.init) or self.windows.stats()
-        where = f"{recipe.name}: [model]"
-        if recipe.kind == "body_tokenizer":
-            model = BodyTokenizer(from_table(BodyTokenizerConfig, recipe.model, where))
+        if isinstance(self.config, BodyTokenizerConfig):
+            model = BodyTokenizer(self.config)
             model.std.copy_(self.stats.std)
         else:
-            model = MotionTokenizer(from_table(TokenizerConfig, recipe.model, where))
+            model = MotionTokenizer(self.config)
         if self.data.decoder_only:
             for name, weight in model.named_parameters():
                 weight.requires_grad_(name.startswith("decoder."))
         self.model: nn.Module = model
 
     def prepare(self) -> None:
-        """Nothing is left to make: windows are cut from features that are encoded already."""
+        """See that the test split has clips; windows are cut from features that are encoded already."""
+        FeatureSet(self.store, "test", self.data.fps)
 
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Loss terms of one batch of windows."""

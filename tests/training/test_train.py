@@ -18,7 +18,6 @@ from motionloom.models.tokenizers.motion import MotionTokenizer
 from motionloom.training.loop import _optimizer, learning_rate, train
 from motionloom.training.masked import encode_clips, read_sequences, write_sequences
 from motionloom.training.recipes import Recipe, TrainConfig, from_table, load_recipe
-from motionloom.training.registry import trainer
 
 TINY = TrainConfig(
     steps=12, batch=8, lr=1e-3, warmup=2, ema=0.9, precision="fp32", log_every=4, eval_every=6, save_every=3
@@ -48,14 +47,12 @@ def assert_same(a: Path, b: Path) -> None:
 
 @pytest.fixture(scope="module")
 def tokenizer(store, tmp_path_factory):
-    return train(
-        tokenizer_recipe(), store.path, tmp_path_factory.mktemp("tokenizer"), accelerator="cpu", progress=False
-    )
+    return train(tokenizer_recipe(), store.path, tmp_path_factory.mktemp("tokenizer"), accelerator="cpu")
 
 
 def test_stopping_and_going_on_equals_no_interruption(store, tokenizer, tmp_path):
     for stop in (5, 9, None):
-        train(tokenizer_recipe(), store.path, tmp_path, accelerator="cpu", progress=False, stop_after=stop)
+        train(tokenizer_recipe(), store.path, tmp_path, accelerator="cpu", stop_after=stop)
     assert_same(tokenizer, tmp_path / "model")
 
 
@@ -64,7 +61,7 @@ def test_adafactor_learns_and_goes_on_to_the_same_bits(store, tmp_path):
     recipe = tokenizer_recipe(steps=8, optimizer="adafactor", lr=1e-2)
     for folder, stops in ((tmp_path / "whole", (None,)), (tmp_path / "pieces", (3, None))):
         for stop in stops:
-            train(recipe, store.path, folder, accelerator="cpu", progress=False, stop_after=stop)
+            train(recipe, store.path, folder, accelerator="cpu", stop_after=stop)
     assert_same(tmp_path / "whole" / "model", tmp_path / "pieces" / "model")
     layer = torch.nn.Linear(4, 4, bias=False)
     moved = []
@@ -76,7 +73,7 @@ def test_adafactor_learns_and_goes_on_to_the_same_bits(store, tmp_path):
         optimizer.step()
         moved.append(float((layer.weight.detach() - size).abs().mean()))
     assert moved[0] == pytest.approx(100 * moved[1], rel=0.05)
-    with pytest.raises(TrainingError, match="optimizer 'sgd' is unknown"):
+    with pytest.raises(TrainingError, match="optimizer 'sgd' is unknown; use 'adamw' or 'adafactor'"):
         TrainConfig(optimizer="sgd")
 
 
@@ -88,7 +85,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(store, tokenizer, tmp_path):
         "from pathlib import Path; from test_train import tokenizer_recipe\n"
         "from motionloom.training.loop import train\n"
         f"train(tokenizer_recipe(steps=400, eval_every=400, hold=1.0), Path({str(store.path)!r}),"
-        f" Path({str(tmp_path / 'killed')!r}), accelerator='cpu', progress=False)"
+        f" Path({str(tmp_path / 'killed')!r}), accelerator='cpu')"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     deadline = time.monotonic() + 120
@@ -100,7 +97,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(store, tokenizer, tmp_path):
     assert 0 < first < 400
     # Go on a little, and make the same way in one piece.
     for run in ("killed", "whole"):
-        train(recipe, store.path, tmp_path / run, accelerator="cpu", progress=False, stop_after=first + 4)
+        train(recipe, store.path, tmp_path / run, accelerator="cpu", stop_after=first + 4)
     killed, whole = (tmp_path / run / f"step-{first + 4:07d}" / "state.safetensors" for run in ("killed", "whole"))
     assert killed.read_bytes() == whole.read_bytes()
 
@@ -112,7 +109,7 @@ def test_two_processes_train_one_model(store, tmp_path):
         "    from pathlib import Path; from test_train import tokenizer_recipe\n"
         "    from motionloom.training.loop import train\n"
         f"    train(tokenizer_recipe(steps=6), Path({str(store.path)!r}), Path({str(tmp_path)!r}), devices=2,"
-        " accelerator='cpu', progress=False)"
+        " accelerator='cpu')"
     )
     script = tmp_path / "two.py"
     script.write_text(code)
@@ -138,12 +135,12 @@ def test_masked_and_length_train_on_the_tokens(store, tokenizer, tmp_path):
         "masked",
         TINY,
         {"codes": 16, "width": 16, "heads": 2, "layers": 1, "max_tokens": 12},
-        {"tokenizer": str(tokenizer), "shares": ["cmu=0.5"]},
+        {"tokenizer": str(tokenizer), "shares": {"cmu": 0.5}},
     )
-    folder = train(masked, store.path, tmp_path / "masked", accelerator="cpu", progress=False)
+    folder = train(masked, store.path, tmp_path / "masked", accelerator="cpu")
     assert "sentence_mean" in load_checkpoint(folder).stats
     length = Recipe("tiny", "length", TINY, {}, {})
-    folder = train(length, store.path, tmp_path / "length", accelerator="cpu", progress=False)
+    folder = train(length, store.path, tmp_path / "length", accelerator="cpu")
     assert load_checkpoint(folder).kind == "length"
     log = (tmp_path / "masked" / "log.csv").read_text()
     assert "val/cross_entropy" in log
@@ -154,30 +151,28 @@ def test_body_parts_train_end_to_end_and_a_model_can_grow(store, tmp_path):
     sizes = {"width": 16, "codes": 16, "code_dim": 8, "part_widths": [8, 8, 8, 8]}
     tokenizer = train(
         Recipe("tiny", "body_tokenizer", TINY, sizes, {"window": 24}),
-        store.path, tmp_path / "tokenizer", accelerator="cpu", progress=False,
+        store.path, tmp_path / "tokenizer", accelerator="cpu",
     )  # fmt: skip
     decoder = Recipe(
         "tiny", "body_tokenizer", dataclasses.replace(TINY, init=str(tokenizer)), sizes,
         {"window": 24, "decoder_only": True},
     )  # fmt: skip
-    later = weights(train(decoder, store.path, tmp_path / "decoder", accelerator="cpu", progress=False))
+    later = weights(train(decoder, store.path, tmp_path / "decoder", accelerator="cpu"))
     for name, value in weights(tokenizer).items():
         assert torch.equal(later[name], value) == (not name.startswith("decoder.")), name
     model = {"codes": 16, "parts": 4, "width": 16, "heads": 2, "layers": 1, "max_tokens": 12}
     data = {"tokenizer": str(tokenizer)}
-    first = train(
-        Recipe("tiny", "masked", TINY, model, data), store.path, tmp_path / "masked", accelerator="cpu", progress=False
-    )
+    first = train(Recipe("tiny", "masked", TINY, model, data), store.path, tmp_path / "masked", accelerator="cpu")
     grown = Recipe(
         "tiny", "masked", dataclasses.replace(TINY, init=str(first), lr=1e-9), {**model, "end_positions": True}, data
     )
-    second = weights(train(grown, store.path, tmp_path / "grown", accelerator="cpu", progress=False))
+    second = weights(train(grown, store.path, tmp_path / "grown", accelerator="cpu"))
     for name, value in weights(first).items():
         torch.testing.assert_close(second[name], value, atol=2e-3, rtol=1e-2)
     assert set(second) - set(weights(first)) == {"trunk.end_positions"}
     back = Recipe("tiny", "masked", dataclasses.replace(TINY, init=str(tmp_path / "grown" / "model")), model, data)
     with pytest.raises(TrainingError, match=r"tensors that do not fit this model: trunk\.end_positions"):
-        train(back, store.path, tmp_path / "shrunk", accelerator="cpu", progress=False)
+        train(back, store.path, tmp_path / "shrunk", accelerator="cpu")
 
 
 def test_kept_tokens_are_the_encoded_ones(store, tokenizer, tmp_path):
@@ -198,27 +193,21 @@ def test_kept_tokens_are_the_encoded_ones(store, tokenizer, tmp_path):
 
 def test_the_loss_falls(store, tmp_path):
     recipe = tokenizer_recipe(steps=60, lr=3e-3, log_every=1, eval_every=60, save_every=60)
-    train(recipe, store.path, tmp_path, accelerator="cpu", progress=False)
+    train(recipe, store.path, tmp_path, accelerator="cpu")
     rows = [line.split(",") for line in (tmp_path / "log.csv").read_text().splitlines()[1:]]
     losses = [float(value) for _, name, value in rows if name == "loss"]
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
 
 
 def test_a_run_of_another_recipe_is_not_continued(store, tmp_path):
-    train(tokenizer_recipe(), store.path, tmp_path, accelerator="cpu", progress=False, stop_after=3)
+    train(tokenizer_recipe(), store.path, tmp_path, accelerator="cpu", stop_after=3)
     with pytest.raises(TrainingError, match="holds a run of another recipe"):
-        train(tokenizer_recipe(lr=2e-3), store.path, tmp_path, accelerator="cpu", progress=False)
+        train(tokenizer_recipe(lr=2e-3), store.path, tmp_path, accelerator="cpu")
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(store, tmp_path):
     with pytest.raises(TrainingError, match="the loss is nan in step"):
-        train(tokenizer_recipe(lr=1e30, clip=1e30), store.path, tmp_path, accelerator="cpu", progress=False)
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.stem)
-def test_every_recipe_parses(path):
-    recipe = load_recipe(path)
-    assert trainer(recipe.kind)
+        train(tokenizer_recipe(lr=1e30, clip=1e30), store.path, tmp_path, accelerator="cpu")
 
 
 def test_unknown_keys_and_kinds_are_refused(tmp_path, store):
@@ -229,7 +218,7 @@ def test_unknown_keys_and_kinds_are_refused(tmp_path, store):
     with pytest.raises(TrainingError, match="unknown keys widht"):
         from_table(TrainConfig, {"widht": 3}, "here")
     with pytest.raises(TrainingError, match="kind 'nonsense' is unknown"):
-        train(Recipe("x", "nonsense", TINY), store.path, tmp_path, progress=False)
+        train(Recipe("x", "nonsense", TINY), store.path, tmp_path)
     with pytest.raises(TrainingError, match="cannot be read"):
         load_recipe(tmp_path / "none.toml")
 

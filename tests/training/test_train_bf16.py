@@ -29,7 +29,7 @@ def fresh(store, tmp_path):
 @pytest.fixture(scope="module")
 def tokenizer(store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizer")
-    return train(tokenizer_recipe(steps=4), store.path, folder, accelerator="cpu", progress=False)
+    return train(tokenizer_recipe(steps=4), store.path, folder, accelerator="cpu")
 
 
 def recipe_of(kind: str, tokenizer, tokenizers) -> Recipe:  # noqa: F811
@@ -54,9 +54,7 @@ def recipe_of(kind: str, tokenizer, tokenizers) -> Recipe:  # noqa: F811
 
 @pytest.mark.parametrize("kind", sorted(TRAINERS))
 def test_every_kind_trains_in_bfloat16_on_a_new_store(kind, fresh, tokenizer, tokenizers, tmp_path):  # noqa: F811
-    made = train(
-        recipe_of(kind, tokenizer, tokenizers), fresh.path, tmp_path / "run", accelerator="cpu", progress=False
-    )
+    made = train(recipe_of(kind, tokenizer, tokenizers), fresh.path, tmp_path / "run", accelerator="cpu")
     rows = [line.split(",") for line in (tmp_path / "run" / "log.csv").read_text().splitlines()[1:]]
     losses = [float(value) for _, name, value in rows if name == "loss"]
     assert losses
@@ -72,7 +70,7 @@ def test_what_is_kept_beside_the_store_is_the_same_in_bfloat16(store, fresh, tok
         options = dataclasses.replace(recipe.train, precision=precision)
         shutil.rmtree(fresh.path / "features", ignore_errors=True)
         run = tmp_path / precision
-        train(dataclasses.replace(recipe, train=options), fresh.path, run, accelerator="cpu", progress=False)
+        train(dataclasses.replace(recipe, train=options), fresh.path, run, accelerator="cpu")
         kept[precision] = {file.name: np.load(file)["tokens"] for file in (fresh.path / "features").glob("tokens-*")}
     assert kept["fp32"].keys() == kept["bf16"].keys() != set()
     for name, tokens in kept["fp32"].items():

@@ -40,7 +40,7 @@ def second_stage(**changes) -> Recipe:
 
 
 def run(recipe: Recipe, store, folder: Path, **more) -> Path:
-    return train(recipe, store.path, folder, accelerator="cpu", progress=False, **more)
+    return train(recipe, store.path, folder, accelerator="cpu", **more)
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,7 @@ def test_dances_are_known_by_their_labels(store):
 
 
 def test_training_lowers_the_loss_and_going_on_equals_no_interruption(store, tmp_path):
-    folder = train(recipe(), store.path, tmp_path / "a", accelerator="cpu", progress=False)
+    folder = train(recipe(), store.path, tmp_path / "a", accelerator="cpu")
     rows = [line.split(",") for line in (tmp_path / "a" / "log.csv").read_text().split()[1:]]
     losses = [float(value) for _, name, value in rows if name == "loss"]
     assert np.mean(losses[-4:]) < 0.95 * np.mean(losses[:4])
@@ -76,7 +76,7 @@ def test_training_lowers_the_loss_and_going_on_equals_no_interruption(store, tmp
     assert isinstance(checkpoint.model, MusicTokenizer)
     assert "| snr_db |" in checkpoint.card
     for stop in (7, None):
-        train(recipe(), store.path, tmp_path / "b", accelerator="cpu", progress=False, stop_after=stop)
+        train(recipe(), store.path, tmp_path / "b", accelerator="cpu", stop_after=stop)
     other = load_checkpoint(tmp_path / "b" / "model").model.state_dict()
     for name, value in checkpoint.model.state_dict().items():
         assert torch.equal(value, other[name]), name

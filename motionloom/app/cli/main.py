@@ -36,6 +36,7 @@ from motionloom.app.cli.pack import pack
 from motionloom.app.cli.progress import bar
 from motionloom.app.cli.reading import Asf, Reading, Source, TrueFps, Unit, Up
 from motionloom.app.cli.rig import For, InPlace, LoopIt, MapFile, Names, On, ReduceKeys, RootBone, deliver, rig, wanted
+from motionloom.app.cli.train import train
 from motionloom.errors import MotionloomError
 
 app = typer.Typer(
@@ -55,6 +56,7 @@ app.command()(complete)
 app.command()(predict)
 app.command()(story)
 app.command()(evaluate)
+app.command()(train)
 app.command("evaluate-tasks", hidden=True)(evaluate_tasks)
 app.command("evaluate-m3gpt", hidden=True)(evaluate_m3gpt)
 app.command()(describe)
@@ -312,24 +314,6 @@ def render(
     else:
         drawing.write_video(motion, out, size)
     typer.echo(f"wrote {out}")
-
-
-@app.command()
-def train(
-    recipe: Annotated[Path, typer.Argument(help="Recipe, for example configs/mmm-masked.toml")],
-    store: Annotated[Path, typer.Option(help="Store to train on.")],
-    run: Annotated[Path, typer.Option(help="Folder for logs, checkpoints and the result; an unfinished run goes on.")],
-    steps: Annotated[int | None, typer.Option(help="Updates, instead of the recipe's.")] = None,
-    devices: Annotated[int, typer.Option(help="Processes or GPUs.")] = 1,
-    accelerator: Annotated[str, typer.Option(help="cpu, gpu or auto.")] = "auto",
-    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard events beside the CSV log.")] = False,
-) -> None:
-    """Train a model from a recipe."""
-    from motionloom.training.loop import train as run_training
-    from motionloom.training.recipes import load_recipe
-
-    folder = run_training(load_recipe(recipe, steps=steps), store, run, devices, accelerator, tensorboard)
-    typer.echo(f"wrote {folder}")
 
 
 @app.command()

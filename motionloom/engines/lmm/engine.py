@@ -52,7 +52,9 @@ class LMM(Engine):
     def __init__(self, folder: Path) -> None:
         inside = folder / "diffusion" if (folder / "diffusion" / "config.json").is_file() else folder
         if not (inside / "config.json").is_file():
-            raise CheckpointError(f"{folder} is no LMM engine: diffusion is missing; train one with configs/lmm-*.toml")
+            raise CheckpointError(
+                f"{folder} is no LMM engine: diffusion is missing; train one with `motionloom train lmm --store STORE`"
+            )
         self.folder = folder
         self.checkpoint: Checkpoint = load_checkpoint(inside)
         self.denoiser = Denoiser(self.checkpoint, inside)
