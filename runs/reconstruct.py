@@ -39,6 +39,8 @@ def main() -> None:
     found = {}
     for seconds, frames in ((6.4, 128), (9.8, 196)):
         for source in (None, *sorted(store.manifest["sources"])):
+            if source and not any(clip.source == source for clip in store.split(options.split)):
+                continue
             clips = FeatureSet(store, options.split, source=source)
             figures = reconstruction(checkpoint.model, stats, clips, frames)
             name = f"{source or 'all'}, up to {seconds} s, {len(clips)} clips"

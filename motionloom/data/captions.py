@@ -1,9 +1,9 @@
 """English sentences for the labels of a clip.
 
-The sources name their clips by short labels (a content and a style, or a note such as "walk"); a
+The sources name their clips by short labels (a content and a style, a note such as "walk", or one sentence); a
 text-to-motion model needs many ways of saying each of them. The wording is data: ``captions_bandai.toml``
-holds the grammar, phrases and styles, ``captions_cmu.toml`` the phrases for CMU's notes. This file only
-expands them.
+holds the grammar, phrases and styles, ``captions_cmu.toml`` the phrases for CMU's notes, ``captions_actions.toml``
+rules for the sentences of sets of single actions. This file only expands them.
 
 Two promises hold for every sentence: the side is right (or not named), and so is the style (or not named).
 Sentences are lower case without a final period.
@@ -21,6 +21,8 @@ from typing import Any
 from motionloom.errors import DataError
 
 OTHER_SIDE = {"left": "right", "right": "left"}
+ACTION_SETS = ("cmu-more", "hdm05", "mesh2motion", "smartbody", "ui-prmd")
+"""Sources whose label ``description`` is a sentence that ``captions_actions.toml`` has a rule for."""
 
 # "right away", "right angle" name no side; "left away" is spared too, so that swapping twice changes nothing.
 _NO_SIDE = r"(?!\s+(?:away|now|angles?|angled|after|before|behind|here|there)\b)"
@@ -33,6 +35,9 @@ _SIDE_WORD = re.compile(
 _SLOT = re.compile(r"\{(\w+)\}")
 _VERB = re.compile(r"\[(\w+)\]")
 _CHOICE = re.compile(r"\(([^()]*)\)")
+_SYNONYMS = re.compile(r"<(\w+)>")
+_COUNTS = {"1": ("once", "one"), "2": ("(twice|two times)", "two"), "3": ("three times", "three")}
+_IRREGULAR = {"be": ("is", "being"), "have": ("has", "having"), "tiptoe": ("tiptoes", "tiptoeing")}
 
 
 def swap_sides(sentence: str) -> str:
@@ -59,7 +64,8 @@ def captions_for(source: str, labels: Mapping[str, str], mirrored: bool = False)
     """All sentences for one clip, always the same ones in the same order.
 
     Args:
-        source: ``"bandai"`` (labels ``content`` and ``style``) or ``"cmu"`` (label ``description``).
+        source: ``"bandai"`` (labels ``content`` and ``style``), ``"cmu"`` (label ``description``) or one of
+            :data:`ACTION_SETS` (labels ``description`` and, where it is known, ``count``).
         labels: The clip's labels as its manifest gives them.
         mirrored: The clip is its own mirror image: sides are named the other way round.
 
@@ -70,7 +76,19 @@ def captions_for(source: str, labels: Mapping[str, str], mirrored: bool = False)
         return _bandai(_label(source, labels, "content"), _label(source, labels, "style"), mirrored)
     if source == "cmu":
         return _cmu(_label(source, labels, "description"), mirrored)
-    raise DataError(f"no captions for source {source!r}; known are 'bandai' and 'cmu'")
+    if source in ACTION_SETS:
+        return _action(_label(source, labels, "description"), labels.get("count", ""), mirrored)
+    known = ", ".join(map(repr, ("bandai", "cmu", *ACTION_SETS)))
+    raise DataError(f"no captions for source {source!r}; known are {known}")
+
+
+def action_of(description: str) -> str:
+    """The action of a sentence of the sets of single actions: "kick", "squat", "idle" ...
+
+    Raises:
+        DataError: No rule matches the sentence.
+    """
+    return str(_rule(description)[0]["action"])
 
 
 def all_captions() -> list[str]:
@@ -132,6 +150,52 @@ def _cmu(description: str, mirrored: bool) -> tuple[str, ...]:
     return tuple(swap_sides(sentence) for sentence in sentences) if mirrored else sentences
 
 
+@cache
+def _rule(description: str) -> tuple[dict[str, Any], re.Match[str]]:
+    for rule in _words("actions")["rules"]:
+        if found := re.fullmatch(rule["match"], description):
+            return rule, found
+    raise DataError(f"no captions for the description {description!r}; add a rule to captions_actions.toml")
+
+
+@cache
+def _action(description: str, count: str, mirrored: bool) -> tuple[str, ...]:
+    rule, found = _rule(description)
+    phrases = list(rule.get("counted", rule["phrases"]) if count in ("2", "3") else rule["phrases"])
+    if count == "1":
+        phrases += rule.get("once", [])
+    slots = {name: _ways(name, value) for name, value in found.groupdict().items()}
+    slots["times"], slots["number"] = _COUNTS.get(count, _COUNTS["1"])
+    filled = [_SYNONYMS.sub(_verbs, _fill(phrase, slots)) for phrase in phrases]
+    words = _words("actions")
+    pool = {"phrases": list(dict.fromkeys(filled)), "per_phrase": words["grammar"]["per_phrase"]}
+    sentences = _expand(pool, words["style"], "", random.Random(f"{description} {count}"))
+    return tuple(swap_sides(sentence) for sentence in sentences) if mirrored else sentences
+
+
+def _fill(phrase: str, slots: Mapping[str, str]) -> str:
+    return _SLOT.sub(lambda slot: slots.get(slot[1], slot[0]), phrase)
+
+
+def _ways(name: str, value: str | None) -> str:
+    """Ways of saying what a rule's expression caught, as a choice; its side stays what it is."""
+    value = (value or "").strip()
+    if name == "what":
+        verb, _, rest = value.partition(" ")
+        return f"[{verb.removesuffix('s')}] {rest}"
+    side = re.search(r"\b(left|right)\b", value)
+    key = re.sub(r"\b(left|right)\b", "{side}", value)
+    table = _words("actions")["slots"]
+    ways = table.get(f"{name} {key}", table.get(key, [key]))
+    return f"({'|'.join(way.replace('{side}', side[0] if side else '') for way in ways)})"
+
+
+def _verbs(match: re.Match[str]) -> str:
+    """All verbs of one meaning, as a choice."""
+    verbs = [verb.partition(" ") for verb in _words("actions")["verbs"][match[1]]]
+    return f"({'|'.join(f'[{verb}]{space}{rest}' for verb, space, rest in verbs)})"
+
+
 def _expand(pool: dict[str, Any], style: dict[str, Any], side: str, rng: random.Random) -> tuple[str, ...]:
     """Draw different sentences from phrases x forms x words, a share of them without the style."""
     grammar = _words("bandai")["grammar"]
@@ -141,7 +205,7 @@ def _expand(pool: dict[str, Any], style: dict[str, Any], side: str, rng: random.
     filled = {slot for slot, choices in slots.items() if choices} | {"does", "doing", "order"}
     styled_forms = [form for form in grammar["styled_forms"] if filled.issuperset(_SLOT.findall(form))]
     phrases = pool["phrases"]
-    total = grammar["per_phrase"] * len(phrases)
+    total = pool.get("per_phrase", grammar["per_phrase"]) * len(phrases)
     plain = round(style.get("plain_share", grammar["plain_share"]) * total) if styled_forms else total
 
     # The plainest sentences are always there: "a person walks forward", "an old person walks forward".
@@ -188,6 +252,8 @@ def _choose(phrase: str, rng: random.Random | None) -> str:
 
 @cache
 def _third_person(verb: str) -> str:
+    if verb in _IRREGULAR:
+        return _IRREGULAR[verb][0]
     if verb.endswith(("s", "sh", "ch", "x", "z", "o")):
         return verb + "es"
     if verb.endswith("y") and verb[-2] not in "aeiou":
@@ -197,6 +263,8 @@ def _third_person(verb: str) -> str:
 
 @cache
 def _gerund(verb: str) -> str:
+    if verb in _IRREGULAR:
+        return _IRREGULAR[verb][1]
     doubled: Sequence[str] = _words("bandai")["grammar"]["doubled"]
     if verb in doubled:
         return verb + verb[-1] + "ing"

@@ -123,7 +123,7 @@ def _finished(item: Take, motion: Motion) -> Converted:
         motion = motion.with_(contacts=None)
     body = motion.with_(skeleton=CANONICAL, rotations=motion.rotations[:, :_BODY])
     found = flags(body, legs, positions)
-    worst = next((flag for flag in found if flag.name in REFUSED), None)
+    worst = next((flag for flag in found if flag.name in REFUSED and not (item.still and flag.name == "frozen")), None)
     if worst is not None:
         raise DataError(f"{worst.name}: {worst.detail}")
     raw = [text for text in motion.provenance.notes if text.startswith("bone-drift:")]

@@ -7,13 +7,13 @@ covers a part makes a clip of that part. Sound and pictures travel in the labels
 import json
 from dataclasses import asdict, dataclass
 
-from motionloom.data.captions import captions_for, swap_sides
+from motionloom.data.captions import ACTION_SETS, captions_for, swap_sides
 from motionloom.data.sources import Media, Take, Timed
 from motionloom.errors import DataError
 
 TOLERANCE = 0.15
 """How far from the ends of a take [s] a text may begin and end and still cover it."""
-_GENERATED = ("bandai", "cmu")
+_GENERATED = ("bandai", "cmu", *ACTION_SETS)
 """Sources whose labels are expanded into sentences."""
 
 
@@ -64,7 +64,8 @@ def pieces_of(item: Take, seconds: float) -> list[Piece]:
 def captions_of(item: Take, texts: tuple[str, ...], mirrored: bool) -> list[str]:
     """Sentences for a clip of a take: each once, in order; the name of the action serves as one."""
     if item.source in _GENERATED:
-        return list(captions_for(item.source, item.labels, mirrored))
+        human = [swap_sides(text) if mirrored else text for text in texts]
+        return list(dict.fromkeys((*captions_for(item.source, item.labels, mirrored), *human)))
     sentences = dict.fromkeys(" ".join(text.split()) for text in (*texts, item.action))
     sentences.pop("", None)
     return list(dict.fromkeys(swap_sides(text) for text in sentences)) if mirrored else list(sentences)

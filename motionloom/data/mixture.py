@@ -97,9 +97,14 @@ def _group_sizes(clips: Sequence[Clip], frames: Sequence[int] | np.ndarray) -> n
     return np.array([totals[group] for group in groups])
 
 
+def _shown(clip: Clip) -> str:
+    """What a clip shows: its content or action where the dataset has such classes, else its description."""
+    return next((clip.labels[name] for name in ("content", "action", "description") if name in clip.labels), "")
+
+
 def draw_chances(clips: list[Clip], power: float, shares: tuple[str, ...]) -> Float[np.ndarray, " S"]:
     """Chance of each clip: label groups by size ** power, sources capped."""
-    groups = [f"{clip.source} {clip.labels.get('content', clip.labels.get('description'))}" for clip in clips]
+    groups = [f"{clip.source} {_shown(clip)}" for clip in clips]
     sizes: dict[str, int] = {}
     for group in groups:
         sizes[group] = sizes.get(group, 0) + 1

@@ -214,6 +214,10 @@ class MaskedTask:
         """The validation sequences."""
         return self._encode("val", 1)
 
+    def prepare(self) -> None:
+        """Encode the training clips."""
+        _ = self.chances, self.choices
+
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Loss of one batch of sequences with random captions."""
         rng = np.random.default_rng([step.seed, step.index, step.rank])

@@ -74,6 +74,7 @@ class Take:
         speech: Speech it was made with.
         video: Video it was seen in.
         valid: Body parts the source has (names of ``PARTS``); ``None`` when it says nothing.
+        still: Nothing moves in it, and its label says so: it is no fault.
     """
 
     id: str
@@ -96,6 +97,7 @@ class Take:
     speech: Media | None = None
     video: Media | None = None
     valid: tuple[str, ...] | None = None
+    still: bool = False
 
 
 _HOME = "motionloom.data.sources"
@@ -107,22 +109,27 @@ SOURCES = {
     "bandai": f"{_HOME}.bandai:takes",
     "beat": f"{_HOME}.speech:beat",
     "cmu": f"{_HOME}.cmu:takes",
+    "cmu-more": f"{_HOME}.action_sets:cmu_more",
     "finedance": f"{_HOME}.dance:finedance",
     "folder": f"{_HOME}.folder:takes",
     "h36m": f"{_HOME}.video:h36m",
+    "hdm05": f"{_HOME}.action_sets:hdm05",
     "humanact12": f"{_HOME}.actions:humanact12",
     "humanml3d": f"{_HOME}.amass:humanml3d",
     "kit": f"{_HOME}.kit:takes",
     "lafan1": f"{_HOME}.bvh_sets:lafan1",
+    "mesh2motion": f"{_HOME}.action_sets:mesh2motion",
     "motionx": f"{_HOME}.motionx:takes",
     "mpi": f"{_HOME}.video:mpi",
     "ntu": f"{_HOME}.actions:ntu",
     "pw3d": f"{_HOME}.video:pw3d",
     "s2g3d": f"{_HOME}.ted:s2g3d",
+    "smartbody": f"{_HOME}.action_sets:smartbody",
     "tedex": f"{_HOME}.ted:tedex",
     "tedg": f"{_HOME}.ted:tedg",
     "synthetic": f"{_HOME}.synthetic:takes",
     "uestc": f"{_HOME}.actions:uestc",
+    "ui-prmd": f"{_HOME}.action_sets:ui_prmd",
 }
 """Every source by name."""
 READERS = {
@@ -130,6 +137,7 @@ READERS = {
     "aist": f"{_HOME}.dance:read_aist",
     "finedance": f"{_HOME}.dance:read_finedance",
     "h36m": f"{_HOME}.video:read_h36m",
+    "hdm05": f"{_HOME}.action_sets:read_hdm05",
     "humanact12": f"{_HOME}.actions:read_humanact12",
     "humanml3d": f"{_HOME}.amass:read_humanml3d",
     "motionx": f"{_HOME}.motionx:read_motionx",
@@ -139,6 +147,7 @@ READERS = {
     "ted": f"{_HOME}.ted:read_ted",
     "synthetic": f"{_HOME}.synthetic:read_synthetic",
     "uestc": f"{_HOME}.actions:read_uestc",
+    "ui-prmd": f"{_HOME}.action_sets:read_ui_prmd",
 }
 """Every reader of files that ``motionloom.motion.io`` does not read by their suffix."""
 

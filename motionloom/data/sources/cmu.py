@@ -3,6 +3,7 @@
 Free for research and commercial use; credit mocap.cs.cmu.edu, NSF EIA-0196217. The folder holds ``manifest.csv`` with
 the columns clip, subject, file, format, frames, fps, description. The manifest's fps is right where a file's own is
 not (salsa says 120 and is 60). Units differ by family and are guessed from the body; size is matched by leg length.
+Sentences that people wrote are used where ``kitml_cmu.csv`` lies in the folder or in ``cmu-captions`` beside it.
 """
 
 import csv
@@ -10,7 +11,8 @@ import hashlib
 from pathlib import Path
 
 from motionloom import licences
-from motionloom.data.sources import Take
+from motionloom.data.sources import Take, Timed
+from motionloom.data.sources.kitml import human_sentences, sentences_of
 from motionloom.errors import DataError
 
 _BROKEN = {
@@ -36,10 +38,11 @@ def takes(folder: Path) -> list[Take]:
     missing = [row["file"] for row in rows if not (folder / row["file"]).is_file()]
     if missing:
         raise DataError(f"{folder}: {len(missing)} files of the manifest are missing, first {missing[0]}")
-    return [_take(folder, row) for row in rows]
+    human = human_sentences(folder)
+    return [_take(folder, row, human.get(row["clip"], ())) for row in rows]
 
 
-def _take(folder: Path, row: dict[str, str]) -> Take:
+def _take(folder: Path, row: dict[str, str], human: tuple[str, ...]) -> Take:
     clip = row["clip"].replace("/", "_")
     refuse = ""
     if row["description"].startswith("playground"):
@@ -47,6 +50,7 @@ def _take(folder: Path, row: dict[str, str]) -> Take:
     refuse = refuse or _BROKEN.get(clip, "")
     # Frame 0 of the BVH files is a T-pose, not motion.
     t_pose = row["format"] == "bvh"
+    used, kept = sentences_of(clip, human)
     return Take(
         id=f"cmu/{clip}",
         source="cmu",
@@ -55,7 +59,8 @@ def _take(folder: Path, row: dict[str, str]) -> Take:
         fps=float(row["fps"]),
         unit=None,
         split=_split(clip),
-        labels={"description": row["description"], "subject": row["subject"]},
+        labels={"description": row["description"], "subject": row["subject"]} | kept,
+        texts=tuple(Timed(text) for text in used),
         skip=1 if t_pose else 0,
         refuse=refuse,
     )
