@@ -196,6 +196,12 @@ class DiffusionTask:
         """Mean and spread of the captions' sentence vectors."""
         return whitening(self.captions.features)
 
+    def prepare(self) -> None:
+        """Measure or load the statistics, encode the captions, list the sound."""
+        _ = self.stats, self.sounds
+        if self._reads_text:
+            _ = self.whitening
+
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Loss of one batch of windows."""
         rng = np.random.default_rng([step.seed, step.index, step.rank])

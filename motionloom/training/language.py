@@ -221,6 +221,10 @@ class LanguageTask:
         raw = np.array(list(self.data.weights.values())) * sizes ** (1 / self.data.temperature)
         return raw / raw.sum()
 
+    def prepare(self) -> None:
+        """Make the examples of the training split."""
+        _ = self.shares
+
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Loss of one batch of all tasks: every example counts the same, however long its answer."""
         assert isinstance(model, Networks)

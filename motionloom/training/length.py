@@ -52,6 +52,9 @@ class LengthTask:
         sentence = (self.captions.features.sentence[picked] - self.center) / self.scale
         return sentence, tokens.clamp(1, self.config.max_tokens)
 
+    def prepare(self) -> None:
+        """Nothing is left to make: windows are cut from features that are encoded already."""
+
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Cross entropy of one batch of (caption, length)."""
         rng = np.random.default_rng([step.seed, step.index, step.rank])

@@ -97,6 +97,8 @@ def _fit(
     chief = fabric.global_rank == 0
     log = _Log(run, tensorboard, first) if chief else None
     last = config.steps if last is None else min(last, config.steps)
+    if first < last:
+        task.prepare()
     shown = tqdm(
         range(first, last), initial=first, total=config.steps, desc=recipe.name, disable=not (progress and chief)
     )

@@ -78,6 +78,10 @@ class MusicTask:
         """The training sound; made when first needed, for an export needs none."""
         return accompaniments(self.store, "train", self.data.minutes, self.seed)
 
+    def prepare(self) -> None:
+        """Make the training sound."""
+        _ = self.train
+
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Loss terms of one batch of crops."""
         assert isinstance(model, MusicTokenizer)

@@ -33,6 +33,14 @@ class Task(Protocol):
 
     model: nn.Module
 
+    def prepare(self) -> None:
+        """Make what batches are drawn from, such as encoded clips.
+
+        Called once before the first update, outside autocast: what a loss made when first needed would be made in
+        bfloat16, and kept.
+        """
+        ...
+
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Loss terms of one batch; "loss" is what is minimised."""
         ...

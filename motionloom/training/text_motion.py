@@ -61,6 +61,10 @@ class MatcherTask:
         """Chance of each training clip: groups by size ** power, sources capped."""
         return draw_chances(list(self.train.clips), self.data.power, self.data.shares)
 
+    def prepare(self) -> None:
+        """Compute the chances of the clips."""
+        _ = self.chances
+
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Contrastive loss of one batch of clips and their mirror images."""
         rng = np.random.default_rng([step.seed, step.index, step.rank])

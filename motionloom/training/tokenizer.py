@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from motionloom.data.loader import FeatureSet, Stats
 from motionloom.data.store import Store
 from motionloom.metrics.pose import rotation_error
-from motionloom.models.checkpoint import save_checkpoint
+from motionloom.models.checkpoint import load_checkpoint, save_checkpoint
 from motionloom.models.tokenizers.body_parts import BodyTokenizer, BodyTokenizerConfig
 from motionloom.models.tokenizers.motion import MotionTokenizer, TokenizerConfig, TokenizerOutput
 from motionloom.motion import rotations as rot
@@ -109,7 +109,7 @@ class TokenizerTask:
         self.windows = FeatureSet(self.store, "train", self.data.fps)
         self.held_out = FeatureSet(self.store, "val", self.data.fps)
         self.chances = self.windows.weights(self.data.power) if self.data.power else None
-        self.stats = self.windows.stats()
+        self.stats = started_from(recipe.train.init) or self.windows.stats()
         where = f"{recipe.name}: [model]"
         if recipe.kind == "body_tokenizer":
             model = BodyTokenizer(from_table(BodyTokenizerConfig, recipe.model, where))
@@ -120,6 +120,9 @@ class TokenizerTask:
             for name, weight in model.named_parameters():
                 weight.requires_grad_(name.startswith("decoder."))
         self.model: nn.Module = model
+
+    def prepare(self) -> None:
+        """Nothing is left to make: windows are cut from features that are encoded already."""
 
     def loss(self, model: nn.Module, step: Step) -> dict[str, Tensor]:
         """Loss terms of one batch of windows."""
@@ -183,6 +186,14 @@ class TokenizerTask:
             card=card("Motion tokenizer", asdict(self.data), facts, figures, origins),
             storage="float16",
         )
+
+
+def started_from(folder: str) -> Stats | None:
+    """The statistics of the tokenizer that a training goes on from: its weights mean features scaled by them."""
+    if not folder:
+        return None
+    found = load_checkpoint(Path(folder)).stats
+    return Stats(found["mean"], found["std"])
 
 
 def task(recipe: Recipe, store: Path) -> TokenizerTask:
