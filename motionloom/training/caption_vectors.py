@@ -73,13 +73,22 @@ def caption_table(store: Store, encoder: TextEncoder | None = None) -> CaptionTa
 
 
 def _encode(texts: tuple[str, ...], encoder: TextEncoder, folder: Path) -> None:
+    """Encode the texts; the vectors of texts that were there before are taken over."""
     folder.mkdir(parents=True, exist_ok=True)
+    earlier = _earlier(folder)
     sentence = np.zeros((len(texts), encoder.sentence_dim), np.float32)
     words = np.zeros((len(texts), encoder.max_pieces + 2, encoder.word_dim), np.float16)
     valid = np.zeros((len(texts), encoder.max_pieces + 2), bool)
     longest = 0
     # Sentences of like length together: less padding to compute.
-    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+    order = []
+    for row in sorted(range(len(texts)), key=lambda row: len(texts[row])):
+        if texts[row] not in earlier:
+            order.append(row)
+            continue
+        vector, states = earlier[texts[row]]
+        sentence[row], words[row, : len(states)], valid[row, : len(states)] = vector, states, True
+        longest = max(longest, len(states))
     for start in tqdm(range(0, len(order), _BATCH), desc="captions", unit="batch"):
         rows = order[start : start + _BATCH]
         found = encoder.encode([texts[row] for row in rows])
@@ -91,6 +100,17 @@ def _encode(texts: tuple[str, ...], encoder: TextEncoder, folder: Path) -> None:
     for name, array in (("sentence", sentence), ("words", words[:, :longest]), ("valid", valid[:, :longest])):
         np.save(folder / f"{name}.npy", array)
     (folder / "texts.json").write_text(json.dumps(list(texts)))
+
+
+def _earlier(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Text -> sentence vector and word states of the texts that were encoded at an earlier time."""
+    if not (folder / "texts.json").is_file():
+        return {}
+    texts = json.loads((folder / "texts.json").read_text())
+    sentence, words, valid = (np.load(folder / f"{name}.npy") for name in ("sentence", "words", "valid"))
+    if not len(texts) == len(sentence) == len(words) == len(valid):
+        return {}
+    return {text: (sentence[row], words[row, : valid[row].sum()]) for row, text in enumerate(texts)}
 
 
 def whitening(features: TextFeatures) -> tuple[Float[Tensor, " E"], Float[Tensor, " E"]]:

@@ -19,6 +19,7 @@ SENTENCES = [
     "a person in a fighting stance kicks to the left side low",
     "a person in a fighting stance punches about 45 degrees to the left at chest height far out",
     "a person jumps straight up as high as they can",
+    "a person jumps and turns 90 degrees to the left in the air",
     "a person jumps about 90 degrees to the left low over a long distance",
     "a person reaches out with the right arm about 30 degrees to the left down to the floor",
     "a person catches something far up high on the left",

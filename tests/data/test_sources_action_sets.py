@@ -133,7 +133,7 @@ def test_a_clip_that_is_not_what_its_sentence_says_is_renamed(tmp_path):
     write_walks(tmp_path / "bvh", [f"{name}.bvh"])
     header = "clip,file,fps,caption,group,character"
     manifest(tmp_path, header, [(name, f"bvh/{name}.bvh", "30", "a person stands idle", "gestures2", "Brad")])
-    assert action_sets.smartbody(tmp_path)[0].labels["description"].endswith("turning 180 degrees to the right")
+    assert action_sets.smartbody(tmp_path)[0].labels["description"].endswith("turning 180 degrees to the left")
 
 
 def test_what_is_missing_is_named(tmp_path):

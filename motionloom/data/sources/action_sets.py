@@ -37,19 +37,36 @@ _UI_PRMD_FPS = 20.0
 _UI_PRMD_SPLITS = {"s04": "val", "s09": "test"}
 _HDM05_SPLITS = {"mm": "test"}
 _RENAMED = {
-    "gestures2_ChrBrad_Idle01_ToWalk01_Turn180Rt01": "a person starts to walk while turning 180 degrees to the right",
-    "gestures2_ChrBrad_Idle01_ToWalk01_Turn360Rt01": "a person starts to walk while turning 360 degrees to the right",
-    "gestures2_ChrBrad_Idle01_ToWalk01_Turn90Rt01": "a person starts to walk while turning 90 degrees to the right",
+    "91_48": "a person jumps and turns 90 degrees to the left in the air",
+    "91_49": "a person jumps and turns 90 degrees to the left in the air",
+    "91_50": "a person jumps and turns 90 degrees to the left in the air",
+    "91_51": "a person jumps and turns 90 degrees to the left in the air",
+    "91_52": "a person jumps and turns 90 degrees to the left in the air",
+    "91_53": "a person jumps and turns 180 degrees to the left in the air",
+    "91_54": "a person jumps and turns 180 degrees to the left in the air",
+    "brad_ChrBrad_Entrance": "a person walks in, turns to the right and stops",
+    "brad_ChrBrad_WalkCircleRt01": "a person walks in a circle to the left",
+    "brad_ChrBrad_WalkTightCircleRt01": "a person walks in a tight circle to the left",
     "femalegestures_ChrConnor_IdleCross01_ThrowAwayRt01": (
         "a person sits on a chair and waves something off with the right hand"
     ),
+    "gestures2_ChrBrad_Idle01_ToWalk01_Turn180Rt01": "a person starts to walk while turning 180 degrees to the left",
+    "gestures2_ChrBrad_Idle01_ToWalk01_Turn360Rt01": "a person starts to walk while turning 360 degrees to the left",
+    "gestures2_ChrBrad_Idle01_ToWalk01_Turn90Rt01": "a person starts to walk while turning 90 degrees to the left",
+    "malelocomotion_ChrUtah_Shuffle01": "a person shuffles forward",
+    "malelocomotion_ChrUtah_Shuffle01_Idle01": "a person shuffles forward",
     "utahcrouch_ChrUtah_CrouchBlock02High_swayLf": "a person sways with raised forearms to dodge",
     "utahcrouch_ChrUtah_CrouchBlock02High_swayRt": "a person sways with raised forearms to dodge",
     "utahcrouch_ChrUtah_Relax001_CrouchBlock02High": "a person sways with raised forearms to dodge",
     "utahcrouch_ChrUtah_Relax001_CrouchProtectHead_center": "a person ducks down and protects the head",
     "utahcrouch_ChrUtah_Relax001_CrouchProtectHead_right": "a person ducks down and protects the head",
 }
-"""Clips of SmartBody whose sentence is not what they show: three walks are called idle, three guards are no crouch."""
+"""Clips whose sentence is not what they show, or says less than can be measured: circles and turns to the other side,
+walks that are called idle, guards that are no crouch, jumps that turn."""
+_RENAMED_CLASS = {
+    "elbowToKnee1RepsLelbowStart": "a person brings the left elbow to the right knee",
+}
+"""Classes of HDM05 whose sentence says more than their clips show: these hold one half of the exercise."""
 _BLEND = 0.15
 """Over this time [s] one repetition goes over into the next."""
 # Repetitions of an exercise by one subject as takes: each number is the count of neighbours that are joined. Ten
@@ -80,7 +97,6 @@ def smartbody(folder: Path) -> list[Take]:
         DataError: The manifest or a file it names is missing.
     """
     rows = _manifest(folder, ("clip", "file", "fps", "caption", "group", "character"))
-    rows = [row | {"caption": _RENAMED.get(row["clip"], row["caption"])} for row in rows]
     splits = _splits(rows)
     return [
         Take(
@@ -174,6 +190,7 @@ def hdm05(folder: Path) -> list[Take]:
         DataError: The manifest or a file it names is missing.
     """
     rows = _manifest(folder, ("clip", "file", "fps", "caption", "actor", "motion_class"))
+    rows = [row | {"caption": _RENAMED_CLASS.get(row["motion_class"], row["caption"])} for row in rows]
     groups: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
     for row in rows:
         groups[row["motion_class"], row["actor"]].append(row)
@@ -262,7 +279,7 @@ def _manifest(folder: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     need(folder, [_MANIFEST], hint)
     rows = read_table(folder / _MANIFEST, columns)
     need(folder, [row["file"] for row in rows], hint)
-    return rows
+    return [row | {"caption": _RENAMED.get(row["clip"], row["caption"])} for row in rows]
 
 
 def _splits(rows: list[dict[str, str]]) -> dict[str, str]:
