@@ -48,6 +48,8 @@ class MaskedData:
     """A label group is drawn in proportion to its number of clips ** power."""
     shares: tuple[str, ...] = ()
     """Largest share of the draws of a source, as "cmu=0.12"."""
+    offsets: int = 4
+    """Variants of each clip that start 0, 1, ... frames later; encoding takes time in proportion."""
     pieces: float = 0.25
     """Chance that a way of walking is cut to a shorter piece."""
     pauses: float = 0.3
@@ -197,7 +199,7 @@ class MaskedTask:
     @cached_property
     def train(self) -> list[Sequence]:
         """The training sequences; encoded when first needed, for an export needs none."""
-        return self._encode("train", 4)
+        return self._encode("train", self.data.offsets)
 
     @cached_property
     def chances(self) -> np.ndarray:
