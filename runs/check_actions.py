@@ -11,6 +11,7 @@ import json
 import re
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -19,7 +20,7 @@ from motionloom.data.store import Clip, Store
 from motionloom.errors import DataError, MotionError
 from motionloom.metrics.action_rules import ACTIONS, judge_action
 from motionloom.metrics.body_facts import body_facts
-from motionloom.motion.io.files import atomic_path
+from motionloom.motion.files import atomic_path
 
 # What a clip's sentence says -> the action and side it is judged by; the first pattern that is found counts.
 _SAID = (
@@ -101,7 +102,7 @@ def main() -> None:
             measured.append((clip, label, body_facts(store.motion(clip).at_fps(options.fps).positions, options.fps)))
         except MotionError:
             continue
-    rows: dict[str, dict[str, object]] = {}
+    rows: dict[str, Any] = {}
     labels = sorted({label for _, label, _ in measured if label is not None})
     for action, side in labels:
         own, other = [0, 0], [0, 0]

@@ -50,13 +50,13 @@ def _sign(side: str) -> float:
 
 
 def _feet(facts: BodyFacts, side: str) -> tuple[Foot, Foot]:
-    feet = facts.left_foot, facts.right_foot
-    return feet if side == "left" else feet[::-1]
+    left, right = facts.left_foot, facts.right_foot
+    return (left, right) if side == "left" else (right, left)
 
 
 def _hands(facts: BodyFacts, side: str) -> tuple[Reach, Reach]:
-    hands = facts.left_hand, facts.right_hand
-    return hands if side == "left" else hands[::-1]
+    left, right = facts.left_hand, facts.right_hand
+    return (left, right) if side == "left" else (right, left)
 
 
 def _stays(facts: BodyFacts, most: float = 0.5) -> Rules:

@@ -12,9 +12,9 @@ from test_train_language import tokenizers  # noqa: F401 - a fixture
 from test_train_music import recipe as music_recipe
 
 from motionloom.data.store import Store
-from motionloom.training.recipes import Recipe
 from motionloom.training.loop import train
 from motionloom.training.recipes import Recipe
+from motionloom.training.registry import TRAINERS
 
 SHORT = dataclasses.replace(TINY, steps=2, eval_every=2, save_every=2, log_every=1, precision="bf16")
 
@@ -52,7 +52,7 @@ def recipe_of(kind: str, tokenizer, tokenizers) -> Recipe:  # noqa: F811
     return language_recipe(tokenizers, {"steps": 2, "precision": "bf16"})
 
 
-@pytest.mark.parametrize("kind", sorted(kinds()))
+@pytest.mark.parametrize("kind", sorted(TRAINERS))
 def test_every_kind_trains_in_bfloat16_on_a_new_store(kind, fresh, tokenizer, tokenizers, tmp_path):  # noqa: F811
     made = train(
         recipe_of(kind, tokenizer, tokenizers), fresh.path, tmp_path / "run", accelerator="cpu", progress=False

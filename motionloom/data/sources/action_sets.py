@@ -24,7 +24,7 @@ from motionloom.errors import DataError
 from motionloom.licences import Licence
 from motionloom.motion import io
 from motionloom.motion.edit import join
-from motionloom.motion.io.files import parse_npy, read_bytes
+from motionloom.motion.files import parse_npy, read_bytes
 from motionloom.motion.motion import Motion
 from motionloom.motion.retarget import retarget
 from motionloom.motion.skeleton import CANONICAL
