@@ -15,7 +15,11 @@ _EMPTY = """a an the he she they we i you it of to in on at with and or then tha
 by as if his her their your its my our up down out off over under again once twice one two three four times both this
 that these those there just please not no into onto around away back while who which him them someone somebody something
 person man woman people human so very too also after before until toward towards through about against"""
-_OPENERS, _PEOPLE, _FUNCTION = (frozenset(words.split()) for words in (_OPENING, _PERSONS, _EMPTY))
+_DETERMINING = "a an the this that these those my your his her our their one"
+_OPENERS, _PEOPLE, _FUNCTION, _DETERMINERS = (
+    frozenset(words.split()) for words in (_OPENING, _PERSONS, _EMPTY, _DETERMINING)
+)
+_IS = re.compile(r"\b(he|she|it|there|that|who)'s\b")
 _BE = frozenset(("is", "are", "was", "were"))
 _NO_VERB = ("ss", "us", "is")
 """Endings of words in -s that are no verbs of the third person."""
@@ -24,7 +28,7 @@ _LONGEST_SUBJECT = 7
 
 def words_of(text: str) -> list[str]:
     """The words of a text in lower case; hyphenated ones stay whole."""
-    return _WORD.findall(text.lower())
+    return _WORD.findall(_IS.sub(r"\1 is", text.lower()))
 
 
 def predicate(text: str) -> str:
@@ -40,7 +44,8 @@ def predicate(text: str) -> str:
             rest = words[place + 1 :]
             # "there is a person walking" goes on after the person.
             return predicate(" ".join(rest)) if words[0] == "there" and rest else " ".join(rest or words)
-        if place == 0 or word in _PEOPLE:
+        # Right behind a determiner stands no verb: "a cyclops tramples", "the king walks".
+        if place == 0 or word in _PEOPLE or (place == 1 and words[0] in _DETERMINERS):
             continue
         if (word.endswith("s") and not word.endswith(_NO_VERB)) or word.endswith("ing"):
             return " ".join(words[place:])
