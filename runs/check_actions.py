@@ -102,7 +102,7 @@ def main() -> None:
             measured.append((clip, label, body_facts(store.motion(clip).at_fps(options.fps).positions, options.fps)))
         except MotionError:
             continue
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, Any] = {}
     labels = sorted({label for _, label, _ in measured if label is not None})
     for action, side in labels:
         own, other = [0, 0], [0, 0]

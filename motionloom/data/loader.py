@@ -6,6 +6,7 @@ interrupted goes on with the very batches it would have had.
 """
 
 import json
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,6 +97,13 @@ class FeatureSet:
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    def picked(self, rows: np.ndarray) -> "FeatureSet":
+        """The same features, of some clips only."""
+        found = copy(self)
+        found.clips = tuple(self.clips[row] for row in rows)
+        found.starts, found.frames = self.starts[rows], self.frames[rows]
+        return found
 
     def clip(self, index: int, mirrored: bool = False) -> Float[Tensor, "T D"]:
         """All features of one clip."""
