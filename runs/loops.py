@@ -31,6 +31,7 @@ TEXTS = (
 
 
 def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--on", type=Path)
     arguments = parser.parse_args()
@@ -44,7 +45,8 @@ def main() -> None:
                 path = Path(folder) / "clip.glb"
                 facts, _ = delivery.write(motion, path)
                 rows.append((text, seed, *measure(path, facts["frames"])))
-                print(f"{text:<40}{seed:>3}{rows[-1][2]:>9.3f} deg{rows[-1][3]:>9.3f} mm{100 * rows[-1][4]:>7.1f} % of keys")
+                seam, drift, keys = rows[-1][2:]
+                print(f"{text:<40}{seed:>3}{seam:>9.3f} deg{drift:>9.3f} mm{100 * keys:>7.1f} % of keys")
     for name, column in (("seam, degrees", 2), ("drift, mm", 3), ("share of keys", 4)):
         values = np.array([row[column] for row in rows])
         print(f"{name}: mean {values.mean():.4f}, most {values.max():.4f}")

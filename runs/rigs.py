@@ -25,6 +25,7 @@ SUFFIXES = (".glb", ".gltf", ".vrm", ".fbx", ".bvh")
 
 
 def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parents[2] / "shared/rigs")
     parser.add_argument("--json", type=Path)

@@ -70,7 +70,9 @@ def twelve() -> dict[str, Made]:
     i = rigs.a_pose(arms=80.0, forearms=76.0, legs=2.0)
     vrm = names_of("vrm", hands=True)
     return {
-        "mixamo": Made({k: f"mixamorig:{v}" for k, v in names_of("mixamo", hands=True).items()}, a, z_up=True, scale=0.01),
+        "mixamo": Made(
+            {k: f"mixamorig:{v}" for k, v in names_of("mixamo", hands=True).items()}, a, z_up=True, scale=0.01
+        ),
         "manny": Made(
             names_of("unreal", hands=True),
             a,
@@ -87,7 +89,9 @@ def twelve() -> dict[str, Made]:
         "z_up": Made(names_of("smpl"), z_up=True),
         "centimetres": Made(names_of("daz", lack=("left_foot", "right_foot")), scale=0.01, size=1.2),
         "bones_along_x": Made(names_of("biped"), a, along="+X", root="Bip01"),
-        "one_spine": Made(names_of("character_creator", lack=("left_collar", "right_collar", "neck")), spines=("CC_Base_Waist",)),
+        "one_spine": Made(
+            names_of("character_creator", lack=("left_collar", "right_collar", "neck")), spines=("CC_Base_Waist",)
+        ),
         "scale_100": Made(names_of("xsens"), a, scale=100.0, size=1.3),
     }  # fmt: skip
 
@@ -165,7 +169,11 @@ def build(made: Made, offset: int = 0) -> tuple[list[dict], list[int]]:
     turn = rot.to_matrix(rot.about("Y", torch.tensor(np.deg2rad(made.faces)))).double().numpy()
     lay = rot.to_matrix(rot.about("X", torch.tensor(-np.deg2rad(made.lie)))).double().numpy()
     places = {joint: (lay @ turn @ place) * made.size for joint, place in posed.items()}
-    order = [joint for joint in body.names if joint in made.names and not (made.spines and joint in ("spine1", "spine2", "spine3"))]
+    order = [
+        joint
+        for joint in body.names
+        if joint in made.names and not (made.spines and joint in ("spine1", "spine2", "spine3"))
+    ]
     parents: dict[str, str] = {}
     labels = dict(made.names)
     if made.spines:
@@ -189,7 +197,9 @@ def build(made: Made, offset: int = 0) -> tuple[list[dict], list[int]]:
             above = body.names[body.parents[body.names.index(above)]]
         parents[joint] = above
     if made.swap:
-        flip = {joint: joint.replace("left_", "@").replace("right_", "left_").replace("@", "right_") for joint in labels}
+        flip = {
+            joint: joint.replace("left_", "@").replace("right_", "left_").replace("@", "right_") for joint in labels
+        }
         labels = {joint: labels[flip[joint]] for joint in labels if flip[joint] in labels}
     axes = {joint: frame(joint, order, parents, places, made.along) for joint in order}
     if made.root:
@@ -303,4 +313,7 @@ def played(path: Path, frame: int, clip: int = -1) -> dict[str, np.ndarray]:
         width = 4 if accessor["type"] == "VEC4" else 3
         rows = np.frombuffer(data, "<f4", accessor["count"] * width, view.get("byteOffset", 0)).reshape(-1, width)
         nodes[channel["target"]["node"]][channel["target"]["path"]] = rows[min(frame, len(rows) - 1)].tolist()
-    return {node.get("name", str(at)): matrix[:3, 3] for at, (node, matrix) in enumerate(zip(nodes, world_of(nodes), strict=True))}
+    return {
+        node.get("name", str(at)): matrix[:3, 3]
+        for at, (node, matrix) in enumerate(zip(nodes, world_of(nodes), strict=True))
+    }

@@ -7,8 +7,6 @@ the hips by the height of theirs over the height in the file. Source: VRM consor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from motionloom.motion import rotations as rot
 from motionloom.motion.io.gltf_build import Builder
 from motionloom.motion.motion import Motion

@@ -1,7 +1,7 @@
 """A character's own glTF file with one more animation: meshes, materials and textures keep their bytes.
 
 The result is a ``.glb``; buffers and pictures beside a ``.gltf`` are taken in. Key times are k / fps, quaternions go on
-without changes of sign, and the animation's ``extras`` say frame rate, loop, contacts, licence, text, seed and certificate.
+without changes of sign; the animation's ``extras`` say frame rate, loop, contacts, licence, text, seed, certificate.
 """
 
 import copy

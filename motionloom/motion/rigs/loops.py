@@ -1,8 +1,8 @@
 """Any motion as a loop: the stretch whose end best meets its beginning, the rest of the difference shared out.
 
 Two frames meet where the body, seen from its own place and heading, has the same pose and goes on in the same way
-(Kovar, Gleicher, Pighin, "Motion graphs", 2002, section 3.1). The last frame of the result repeats the first one's pose,
-so that players that jump from the last key to the first show no step.
+(Kovar, Gleicher, Pighin, "Motion graphs", 2002, section 3.1). The last frame of the result repeats the first pose, so
+that players that jump from the last key to the first show no step.
 """
 
 import numpy as np
@@ -101,7 +101,7 @@ def _best(motion: Motion, least: int) -> tuple[int, int, float]:
     distance = np.sqrt(squared / 22)
     first, last = np.triu_indices(len(features), k=least)
     yaw = np.unwrap(_yaw(motion).numpy())
-    # Of nearly equal ones the longer is the better, eight millimetres for each tenth of the clip, and one that turns less.
+    # Of nearly equal ones the longer is the better, eight millimetres for each tenth of the clip, and the straighter.
     cost = distance[first, last] - 0.08 * (last - first) / len(features)
     cost += _TURNING * np.abs(yaw[last] - yaw[first])
     at = int(cost.argmin())
