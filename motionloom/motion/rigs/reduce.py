@@ -73,7 +73,7 @@ def _greedy(
     end = len(values) - 1
 
     def follows(first: int, last: int) -> bool:
-        return last - first < 2 or float(off(between(first, last), values[first + 1 : last]).max()) <= tolerance
+        return last - first < 2 or bool(off(between(first, last), values[first + 1 : last]).max() <= tolerance)
 
     while keys[-1] < end:
         first, good, step = keys[-1], keys[-1] + 1, 2
