@@ -42,7 +42,7 @@ def closed(motion: Motion) -> tuple[Motion, float]:
     if len(motion) < least + 1:
         raise MotionError(f"a loop of {motion.seconds:.2f} s; at least {SHORTEST + 1 / motion.fps:.2f} s are needed")
     if _wraps(motion):
-        found = _with_end(motion)
+        found = _share(_straighten(_with_end(motion)))
         note = "loop: the motion was one already; its first pose is repeated at the end"
     else:
         first, last, gap = _best(motion, least)

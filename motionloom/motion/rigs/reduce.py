@@ -1,12 +1,14 @@
 """Fewer keys: of a baked track those that interpolation does not give back closely enough.
 
 From each key the furthest frame is taken that the curve between still follows within the tolerance. Curves are straight
-(``LINEAR``), or cubic splines with the slopes of the track itself (``CUBICSPLINE`` of glTF 2.0, appendix C.3), which
-need fewer keys where a motion is smooth.
+(``LINEAR``), or cubic splines whose slopes are fitted to the frames between two keys (``CUBICSPLINE`` of glTF 2.0,
+appendix C.3), which need fewer keys where a motion is smooth.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -48,11 +50,14 @@ def reduce_track(values: Float[np.ndarray, "T D"], kind: str, *, degrees: float,
     straight = _greedy(values, tolerance, lambda first, last: _straight(values, first, last), off)
     if frames < 4:
         return Keys(straight, values[straight], "LINEAR")
-    slopes = np.gradient(values, axis=0)
-    cubic = _greedy(values, tolerance, lambda first, last: _hermite(values, slopes, first, last), off)
+    cubic = _greedy(values, tolerance, lambda first, last: _spline(values, first, last)[0], off)
     if len(cubic) >= len(straight):
         return Keys(straight, values[straight], "LINEAR")
-    rows = np.stack((slopes[cubic] * fps, values[cubic], slopes[cubic] * fps), 1)
+    rows = np.zeros((len(cubic), 3, values.shape[1]))
+    rows[:, 1] = values[cubic]
+    for at, (first, last) in enumerate(pairwise(cubic)):
+        _, leaving, arriving = _spline(values, int(first), int(last))
+        rows[at, 2], rows[at + 1, 0] = leaving * fps, arriving * fps
     return Keys(cubic, rows, "CUBICSPLINE")
 
 
@@ -109,16 +114,27 @@ def _straight(values: np.ndarray, first: int, last: int) -> np.ndarray:
     return (np.sin((1 - share) * angle) * a + np.sin(share * angle) * b) / np.sin(angle)
 
 
-def _hermite(values: np.ndarray, slopes: np.ndarray, first: int, last: int) -> np.ndarray:
-    """What lies between two keys on the spline through them with the track's own slopes [a frame]."""
-    t, span = _share(first, last), last - first
-    t2, t3 = t * t, t**3
-    return (
-        (2 * t3 - 3 * t2 + 1) * values[first]
-        + span * (t3 - 2 * t2 + t) * slopes[first]
-        + (3 * t2 - 2 * t3) * values[last]
-        + span * (t3 - t2) * slopes[last]
-    )
+def _spline(values: np.ndarray, first: int, last: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The spline between two keys that fits the frames between best (least squares), and its slopes [a frame].
+
+    Slopes are sought as departures from that of the straight line, which is what a spline without any is.
+    """
+    a, b, span = values[first], values[last], last - first
+    share = _share(first, last)
+    line, slope = a * (1 - share) + b * share, (b - a) / span
+    if span < 2:
+        return line, slope, slope
+    solve, columns = _basis(span)
+    apart = solve @ (values[first + 1 : last] - line)
+    return line + columns @ apart, slope + apart[0], slope + apart[1]
+
+
+@lru_cache(maxsize=4096)
+def _basis(span: int) -> tuple[np.ndarray, np.ndarray]:
+    """The least-squares solution for both slopes of a spline over so many frames, and what they do to each frame."""
+    t = np.arange(1, span)[:, None] / span
+    columns = span * np.concatenate((t**3 - 2 * t**2 + t, t**3 - t**2), 1)
+    return np.linalg.pinv(columns), columns
 
 
 def _angles(found: np.ndarray, true: np.ndarray) -> np.ndarray:
