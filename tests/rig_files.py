@@ -70,7 +70,9 @@ def twelve() -> dict[str, Made]:
     i = rigs.a_pose(arms=80.0, forearms=76.0, legs=2.0)
     vrm = names_of("vrm", hands=True)
     return {
-        "mixamo": Made({k: f"mixamorig:{v}" for k, v in names_of("mixamo", hands=True).items()}, a, z_up=True, scale=0.01),
+        "mixamo": Made(
+            {k: f"mixamorig:{v}" for k, v in names_of("mixamo", hands=True).items()}, a, z_up=True, scale=0.01
+        ),
         "manny": Made(
             names_of("unreal", hands=True),
             a,
@@ -87,7 +89,9 @@ def twelve() -> dict[str, Made]:
         "z_up": Made(names_of("smpl"), z_up=True),
         "centimetres": Made(names_of("daz", lack=("left_foot", "right_foot")), scale=0.01, size=1.2),
         "bones_along_x": Made(names_of("biped"), a, along="+X", root="Bip01"),
-        "one_spine": Made(names_of("character_creator", lack=("left_collar", "right_collar", "neck")), spines=("CC_Base_Waist",)),
+        "one_spine": Made(
+            names_of("character_creator", lack=("left_collar", "right_collar", "neck")), spines=("CC_Base_Waist",)
+        ),
         "scale_100": Made(names_of("xsens"), a, scale=100.0, size=1.3),
     }  # fmt: skip
 

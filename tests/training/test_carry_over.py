@@ -22,13 +22,13 @@ MASKED = {"codes": 16, "width": 16, "heads": 2, "layers": 1, "max_tokens": 12}
 @pytest.fixture(scope="module")
 def tokenizer(store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizer")
-    return train(tokenizer_recipe(), store.path, folder, accelerator="cpu", progress=False)
+    return train(tokenizer_recipe(), store.path, folder, accelerator="cpu")
 
 
 @pytest.fixture(scope="module")
 def masked(store, tokenizer, tmp_path_factory):
     recipe = Recipe("tiny", "masked", TINY, MASKED, {"tokenizer": str(tokenizer)})
-    return train(recipe, store.path, tmp_path_factory.mktemp("masked"), accelerator="cpu", progress=False)
+    return train(recipe, store.path, tmp_path_factory.mktemp("masked"), accelerator="cpu")
 
 
 def renamed(tokenizer, folder):
@@ -85,7 +85,7 @@ def test_a_code_that_stands_for_two_earlier_ones_lies_between_them():
 
 def test_tokenizers_that_do_not_fit_are_refused(store, tokenizer, tmp_path):
     other = dataclasses.replace(tokenizer_recipe(steps=2), model={"width": 16, "codes": 8, "code_dim": 8})
-    small = train(other, store.path, tmp_path, accelerator="cpu", progress=False)
+    small = train(other, store.path, tmp_path, accelerator="cpu")
     with pytest.raises(TrainingError, match=r"has 16 codes, .* has 8: the same number is needed"):
         same_frames(store, tokenizer, small)
 

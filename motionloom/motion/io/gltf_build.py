@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from motionloom.motion.rigs.reduce import reduce_track
+
 _FLOAT = 5126
 
 
@@ -55,16 +57,36 @@ class Builder:
         self.tree.setdefault("animations", []).append(animation)
         return animation
 
-    def track(self, clip: dict[str, Any], node: int, kind: str, times: np.ndarray, values: np.ndarray) -> None:
-        """Add a linear track of a node's ``translation`` or ``rotation`` (quaternions wxyz)."""
+    def track(
+        self,
+        clip: dict[str, Any],
+        node: int,
+        kind: str,
+        *,
+        times: np.ndarray,
+        values: np.ndarray,
+        interpolation: str = "LINEAR",
+    ) -> None:
+        """Add a track of a node's ``translation`` or ``rotation`` (quaternions wxyz); splines have three rows a key."""
         seconds = times.astype(np.float32)
         clock = seconds.tobytes()
         if clock not in self._clocks:
             self._clocks[clock] = self.add(seconds, "SCALAR", limits=True)
-        rows = np.roll(values, -1, axis=1) if kind == "rotation" else values
-        output = self.add(rows, "VEC4" if kind == "rotation" else "VEC3")
+        rows = np.roll(values, -1, axis=-1) if kind == "rotation" else values
+        output = self.add(rows.reshape(-1, rows.shape[-1]), "VEC4" if kind == "rotation" else "VEC3")
         clip["channels"].append({"sampler": len(clip["samplers"]), "target": {"node": node, "path": kind}})
-        clip["samplers"].append({"input": self._clocks[clock], "output": output, "interpolation": "LINEAR"})
+        clip["samplers"].append({"input": self._clocks[clock], "output": output, "interpolation": interpolation})
+
+    def baked(
+        self, clip: dict[str, Any], node: int, kind: str, values: np.ndarray, *, fps: float, reduce: float, size: float
+    ) -> None:
+        """Add a track of a value a frame, with fewer keys where that is wanted [degrees]."""
+        if reduce > 0:
+            keys = reduce_track(values, kind, degrees=reduce, fps=fps, size=size)
+            frames, rows, form = keys.frames, keys.values, keys.interpolation
+        else:
+            frames, rows, form = np.arange(len(values)), values, "LINEAR"
+        self.track(clip, node, kind, times=frames / fps, values=rows, interpolation=form)
 
     def write(self, path: str | Path) -> None:
         """Write a ``.glb``."""

@@ -7,8 +7,6 @@ the hips by the height of theirs over the height in the file. Source: VRM consor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from motionloom.motion import rotations as rot
 from motionloom.motion.io.gltf_build import Builder
 from motionloom.motion.motion import Motion
@@ -16,6 +14,7 @@ from motionloom.motion.rigs.facts import facts_of
 from motionloom.motion.rigs.families import find_family
 from motionloom.motion.rigs.names import spelled_as
 from motionloom.motion.rigs.onto import Retargeted, canonical
+from motionloom.motion.skeleton import LEG_LENGTH
 
 
 def write_vrma(
@@ -40,8 +39,6 @@ def write_vrma(
     Raises:
         RetargetError: The motion is of no human.
     """
-    from motionloom.motion.rigs.reduce import reduce_keys
-
     motion = canonical(motion)
     skeleton = motion.skeleton
     labels = spelled_as(find_family("vrm"), skeleton.names)
@@ -68,8 +65,7 @@ def write_vrma(
     tracks = [(0, "translation", root), *((joint, "rotation", quaternions[:, joint]) for joint in range(len(labels)))]
     clip = build.clip(name or motion.provenance.text or "motion", facts or facts_of(motion, loop=loop))
     for joint, kind, values in tracks:
-        keys = reduce_keys(values, kind, degrees=reduce) if reduce > 0 else np.arange(len(values))
-        build.track(clip, joint, kind, keys / motion.fps, values[keys])
+        build.baked(clip, joint, kind, values, fps=motion.fps, reduce=reduce, size=LEG_LENGTH)
     build.write(path)
 
 

@@ -4,7 +4,9 @@ Made from a motion (with the grey body) or from a motion on a character (with th
 that are turned or scaled are worked into the joints, so rest is bind, and one unit is one metre.
 """
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -185,9 +187,8 @@ def _meshes(scene: Scene, place: dict[int, int], world: np.ndarray) -> tuple[Ski
             piece = _primitive(document, scene, order, place, world, at, primitive)
             if piece is not None:
                 label = str(mesh.get("name") or f"mesh_{node['mesh']}")
-                found.append(
-                    SkinnedMesh(f"{label}_{number}" if number else label, *piece, _colour(document, primitive))
-                )
+                label = f"{label}_{number}" if number else label
+                found.append(dataclasses.replace(piece, name=label, colour=_colour(document, primitive)))
     return tuple(found)
 
 
@@ -198,8 +199,8 @@ def _primitive(
     place: dict[int, int],
     world: np.ndarray,
     at: int,
-    primitive: dict,
-) -> tuple | None:
+    primitive: dict[str, Any],
+) -> SkinnedMesh | None:
     node = document.table("nodes")[at]
     attributes = primitive.get("attributes", {})
     if (
@@ -256,10 +257,10 @@ def _primitive(
     placed = np.einsum("vij,vj->vi", matrix[:, :3, :3], positions) + matrix[:, :3, 3]
     turned = np.einsum("vij,vj->vi", matrix[:, :3, :3], normals)
     turned = turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-12)
-    return placed * scene.unit, turned, texture, triangles, joints, weights
+    return SkinnedMesh("", placed * scene.unit, turned, texture, triangles, joints, weights)
 
 
-def _colour(document: Document, primitive: dict) -> tuple[float, float, float]:
+def _colour(document: Document, primitive: dict[str, Any]) -> tuple[float, float, float]:
     materials = document.table("materials")
     at = primitive.get("material")
     if isinstance(at, int) and 0 <= at < len(materials):

@@ -64,7 +64,7 @@ def read_bvh_scene(path: str | Path) -> Scene:
         rotations,
         np.ones((len(names), 3)),
         notes=(*notes, *(("the file stands along Z; turned to Y up",) if lying else ())),
-        unit=ours / theirs,
+        unit=float(ours / theirs),
         source=source,
     )
 

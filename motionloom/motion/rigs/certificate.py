@@ -1,4 +1,4 @@
-"""How well a motion went onto a character, measured on what will be written: the tracks, through the file's own nodes."""
+"""How well a motion went onto a character, measured on the tracks that are written, through the file's own nodes."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 
 from motionloom.motion import rotations as rot
 from motionloom.motion.rigs.families import SIDES
-from motionloom.motion.rigs.onto import JOINT_OF, LIMBS, Retargeted, _rest_trunk, character_frame, rest_frame
+from motionloom.motion.rigs.onto import JOINT_OF, LIMBS, Retargeted, character_frame, rest_frame, rest_trunk
 from motionloom.motion.rigs.scene import as_tensor, matrices
 
 PASS_DEGREES, PASS_ROOT = 2.0, 2.0
@@ -110,11 +110,11 @@ def certify(done: Retargeted) -> Certificate:
             mine = at(f"{side}_{end}") - at(f"{side}_{bone}")
             a, b = (joints[JOINT_OF[f"{side}_{name}"]] for name in (bone, end))
             limbs[f"{side}_{bone}"] = _angles(mine, points[:, b] - points[:, a])
-    trunk = sum(at(f"{side}_upper_arm") - at(f"{side}_upper_leg") for side in SIDES)
-    theirs = sum(points[:, a] - points[:, b] for a, b in ((16, 1), (17, 2)))
+    trunk = np.sum([at(f"{side}_upper_arm") - at(f"{side}_upper_leg") for side in SIDES], axis=0)
+    theirs = np.sum([points[:, a] - points[:, b] for a, b in ((16, 1), (17, 2))], axis=0)
     rest, _ = rest_frame(rig)
-    mine_rest = sum(rest[rig.bones[f"{s}_upper_arm"]] - rest[rig.bones[f"{s}_upper_leg"]] for s in SIDES)
-    lean = rot.between(torch.tensor(_rest_trunk(source.skeleton.offsets.double().numpy())), torch.tensor(mine_rest))
+    mine_rest = np.sum([rest[rig.bones[f"{s}_upper_arm"]] - rest[rig.bones[f"{s}_upper_leg"]] for s in SIDES], axis=0)
+    lean = rot.between(torch.tensor(rest_trunk(source.skeleton.offsets.double().numpy())), torch.tensor(mine_rest))
     if float(rot.angle_between(lean, rot.identity(dtype=torch.float64))) > np.radians(12.0):
         chest = torch.from_numpy(world[:, 6])
         theirs = rot.rotate(rot.multiply(rot.multiply(chest, lean.expand_as(chest)), rot.conjugate(chest)),

@@ -76,14 +76,22 @@ class Tool:
 
 
 TOOLS = {
-    "blender": Tool((".glb", ".fbx", ".bvh", ".usda", ".usdz"), how="File > Import > glTF 2.0; set the scene's frame rate to the clip's first"),
+    "blender": Tool(
+        (".glb", ".fbx", ".bvh", ".usda", ".usdz"),
+        how="File > Import > glTF 2.0; set the scene's frame rate to the clip's first",
+    ),
     "unity": Tool((".fbx",), names="unity", how="drop it into Assets; Rig > Humanoid, Avatar: Create From This Model"),
-    "unreal": Tool((".fbx",), root=True, names="unreal", how="Import; choose or make the skeleton, Enable Root Motion in the sequence"),
+    "unreal": Tool(
+        (".fbx",),
+        root=True,
+        names="unreal",
+        how="Import; choose or make the skeleton, then Enable Root Motion in the sequence",
+    ),
     "godot": Tool((".glb",), names="vrm", how="drop it into the project; Advanced Import > Skeleton3D > BoneMap"),
     "web": Tool((".glb",), reduce=0.5, how="GLTFLoader, then AnimationMixer.clipAction(gltf.animations.at(-1))"),
     "vrm": Tool((".vrma", ".vrm", ".glb"), names="vrm", how="VRMAnimationLoaderPlugin, then createVRMAnimationClip"),
-    "mobu": Tool((".fbx", ".bvh"), names="mixamo", how="File > Motion File Import or Open; characterise by the HumanIK names"),
-}  # fmt: skip
+    "mobu": Tool((".fbx", ".bvh"), names="mixamo", how="File > Open, or Motion File Import; the names are HumanIK's"),
+}
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def events_of(contacts: np.ndarray, fps: float) -> list[dict[str, Any]]:
     """When each foot comes down and goes up; a foot stands while its ankle or toe does."""
     found = []
     for side, columns in (("left", (0, 1)), ("right", (2, 3))):
-        stands = contacts[:, columns].any(1)
+        stands = np.asarray(contacts[:, columns].any(axis=1))
         for first, stop in _spans(stands):
             if first > 0:
                 found.append({"event": f"{side}_foot_down", "frame": first, "time": round(first / fps, 6)})

@@ -79,14 +79,13 @@ def plain(name: str) -> str:
     return re.sub(r"[\s_.\-]+", "", name).lower()
 
 
-def plain_names(names: Sequence[str]) -> list[str]:
-    """Plain names without what nearly all of them carry in front or behind."""
+def plain_names(names: Sequence[str], *, prefix: bool = True) -> list[str]:
+    """Plain names without what nearly all of them carry behind and, if wanted, in front."""
     found = [re.split(r"[:|]", name)[-1] or name for name in names]
     if len(found) > 3:
         if tail := _shared(re.search(r"[._]\d{1,3}$", name) for name in found):
             found = [name.removesuffix(tail) for name in found]
-        if head := _shared(re.match(r"[^\W_]+[\s_.\-]+(?=\w\w)", name) for name in found):
-            # A prefix is only one where names stay apart without it, as those of a family that spells it do.
+        if prefix and (head := _shared(re.match(r"[^\W_]+[\s_.\-]+(?=\w\w)", name) for name in found)):
             found = [name.removeprefix(head) for name in found]
     return [plain(name) for name in found]
 
@@ -170,12 +169,11 @@ def rank_families(names: Sequence[str]) -> list[tuple[Family, dict[str, list[int
     Args:
         names: The nodes' names as the file has them.
     """
-    stripped = plain_names(names)
-    whole = [plain(name) for name in names]
+    # A family that spells what the file's names share (J_Bip_, CC_Base_) is met by names with their prefix.
+    forms = plain_names(names), plain_names(names, prefix=False), [plain(name) for name in names]
     found = []
     for family in families().values():
-        # A family that spells what the file's names share (J_Bip_, CC_Base_) is met by the whole names.
-        matches = max((family.match(words) for words in (stripped, whole)), key=lambda match: _score(match))
+        matches = max((family.match(words) for words in forms), key=lambda match: _score(match))
         found.append((family, matches))
     return sorted(found, key=lambda entry: _score(entry[1]), reverse=True)
 

@@ -1,7 +1,7 @@
 """A character's own glTF file with one more animation: meshes, materials and textures keep their bytes.
 
 The result is a ``.glb``; buffers and pictures beside a ``.gltf`` are taken in. Key times are k / fps, quaternions go on
-without changes of sign, and the animation's ``extras`` say frame rate, loop, contacts, licence, text, seed and certificate.
+without changes of sign; the animation's ``extras`` say frame rate, loop, contacts, licence, text, seed, certificate.
 """
 
 import copy
@@ -14,7 +14,6 @@ from motionloom.errors import MotionFileError
 from motionloom.motion.io.glb_read import Document, read_document, read_uri
 from motionloom.motion.io.gltf_build import Builder
 from motionloom.motion.rigs.onto import Retargeted
-from motionloom.motion.rigs.reduce import reduce_keys
 from motionloom.motion.rigs.scene import Scene
 
 
@@ -49,8 +48,7 @@ def write_glb_on(
     tracks += [(node, "rotation", values) for node, values in sorted(done.rotations.items())]
     for node, kind, values in tracks:
         _loose(tree["nodes"][scene.source[node]], scene, node)
-        keys = reduce_keys(values, kind, degrees=reduce, size=done.rig.leg) if reduce > 0 else np.arange(len(values))
-        build.track(clip, scene.source[node], kind, keys / done.fps, values[keys])
+        build.baked(clip, scene.source[node], kind, values, fps=done.fps, reduce=reduce, size=done.rig.leg)
     build.write(path)
 
 

@@ -1,8 +1,8 @@
 """Any motion as a loop: the stretch whose end best meets its beginning, the rest of the difference shared out.
 
 Two frames meet where the body, seen from its own place and heading, has the same pose and goes on in the same way
-(Kovar, Gleicher, Pighin, "Motion graphs", 2002, section 3.1). The last frame of the result repeats the first one's pose,
-so that players that jump from the last key to the first show no step.
+(Kovar, Gleicher, Pighin, "Motion graphs", 2002, section 3.1). The last frame of the result repeats the first pose, so
+that players that jump from the last key to the first show no step.
 """
 
 import numpy as np
@@ -18,6 +18,10 @@ SHORTEST = 0.5
 """Shortest cycle [s]."""
 _BLEND = 0.4
 """Time on each side of the seam over which the difference is shared out [s]."""
+_STRAIGHT = 60.0
+"""Largest turn of a cycle [degrees] that is taken for a fault and not for what the body does."""
+_TURNING = 0.04
+"""What a turn of one radian in a cycle counts for, against a difference of place [m]."""
 _SPEED = 0.15
 """Weight of a difference of velocity [s] against one of place."""
 
@@ -38,11 +42,11 @@ def closed(motion: Motion) -> tuple[Motion, float]:
     if len(motion) < least + 1:
         raise MotionError(f"a loop of {motion.seconds:.2f} s; at least {SHORTEST + 1 / motion.fps:.2f} s are needed")
     if _wraps(motion):
-        found = _with_end(motion)
+        found = _share(_straighten(_with_end(motion)))
         note = "loop: the motion was one already; its first pose is repeated at the end"
     else:
         first, last, gap = _best(motion, least)
-        found = _share(_cut(motion, first, last + 1))
+        found = _share(_straighten(_cut(motion, first, last + 1)))
         note = f"loop: frames {first} to {last} of {len(motion)}, which were {1000 * gap:.0f} mm apart on average"
     found = found.with_(provenance=found.provenance.noting(note))
     a, b = found.rotations[0].double(), found.rotations[-1].double()
@@ -96,8 +100,10 @@ def _best(motion: Motion, least: int) -> tuple[int, int, float]:
     squared = np.maximum(total[:, None] + total[None] - 2 * features @ features.T, 0.0)
     distance = np.sqrt(squared / 22)
     first, last = np.triu_indices(len(features), k=least)
-    # Of nearly equal ones the longer is the better; one millimetre for each tenth of the clip.
-    cost = distance[first, last] - 0.01 * (last - first) / len(features)
+    yaw = np.unwrap(_yaw(motion).numpy())
+    # Of nearly equal ones the longer is the better, eight millimetres for each tenth of the clip, and the straighter.
+    cost = distance[first, last] - 0.08 * (last - first) / len(features)
+    cost += _TURNING * np.abs(yaw[last] - yaw[first])
     at = int(cost.argmin())
     return int(first[at]), int(last[at]), float(distance[first[at], last[at]])
 
@@ -109,6 +115,22 @@ def _cut(motion: Motion, first: int, stop: int) -> Motion:
         valid=None if motion.valid is None else motion.valid[first:stop],
         contacts=None if motion.contacts is None else motion.contacts[first:stop],
     )
+
+
+def _straighten(motion: Motion) -> Motion:
+    """Take a small turn of the whole cycle out of it, evenly, so that its repetitions go straight on."""
+    yaw = np.unwrap(_yaw(motion).numpy())
+    turned = yaw[-1] - yaw[0]
+    if abs(turned) > np.radians(_STRAIGHT):
+        return motion
+    back = torch.from_numpy(-turned * np.linspace(0.0, 1.0, len(motion)))
+    turns = rot.about("Y", back).to(motion.rotations)
+    rotations = motion.rotations.clone()
+    rotations[:, 0] = rot.multiply(turns, rotations[:, 0])
+    # The steps turn with the body, so that feet that stand go on standing.
+    steps = motion.root[1:] - motion.root[:-1]
+    moved = torch.cat((motion.root[:1], rot.rotate(turns[1:], steps))).cumsum(0)
+    return motion.with_(rotations=rot.normalize(rotations), root=moved)
 
 
 def _with_end(motion: Motion) -> Motion:

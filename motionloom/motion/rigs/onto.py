@@ -22,9 +22,11 @@ from motionloom.motion import rotations as rot
 from motionloom.motion.contacts import FEET, foot_contacts
 from motionloom.motion.motion import Motion
 from motionloom.motion.retarget import retarget
+from motionloom.motion.rigs.carriers import carriers
 from motionloom.motion.rigs.families import FINGER_BONES, SIDES
 from motionloom.motion.rigs.feet import hold_feet
 from motionloom.motion.rigs.rig import Rig, read_rig
+from motionloom.motion.rigs.roots import smooth
 from motionloom.motion.rigs.scene import as_tensor, quaternion_between, rotation_of
 from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS
 
@@ -207,7 +209,7 @@ class _Body:
         self.offsets = source.skeleton.offsets.detach().cpu().double().numpy()
         self.joints = {name: at for at, name in enumerate(source.skeleton.names)}
         self.notes: list[str] = []
-        self.above = _anatomy(rig, fingers=len(self.joints) > 22)
+        self.above = carriers(rig, fingers=len(self.joints) > 22)
         """Moving node -> the moving node that carries it."""
         self.node = dict(rig.bones)
         ours = float(np.linalg.norm(self.offsets[4]) + np.linalg.norm(self.offsets[7]))
@@ -317,17 +319,18 @@ class _Body:
 
     def _straighten(self, deltas: dict[int, np.ndarray]) -> None:
         """Turn the spine as a whole so that the line from hips to shoulders points where the source's does."""
-        mine = sum(self.place(f"{s}_upper_arm") - self.place(f"{s}_upper_leg") for s in SIDES)
-        theirs = _rest_trunk(self.offsets)
+        mine = np.sum([self.place(f"{s}_upper_arm") - self.place(f"{s}_upper_leg") for s in SIDES], axis=0)
+        theirs = rest_trunk(self.offsets)
         tilt = np.degrees(np.arccos(np.clip(_unit(mine) @ _unit(theirs), -1, 1)))
-        goal = sum(self.points[:, a] - self.points[:, b] for a, b in ((16, 1), (17, 2)))
+        goal = np.sum([self.points[:, a] - self.points[:, b] for a, b in ((16, 1), (17, 2))], axis=0)
         if tilt > _TILT:
             self.notes.append(f"the trunk leans by {tilt:.0f} degrees in rest, and keeps that lean")
             lean, chest = _between(theirs, mine), self.world[:, 6]
             goal = _turn(chest, _turn(lean, _turn(_conjugate(chest), goal)))
         for _ in range(4):
             places = self.places(deltas, np.zeros((self.frames, 3)))
-            now = sum(places[self.node[f"{s}_upper_arm"]] - places[self.node[f"{s}_upper_leg"]] for s in SIDES)
+            ends = [places[self.node[f"{s}_upper_arm"]] - places[self.node[f"{s}_upper_leg"]] for s in SIDES]
+            now = np.sum(ends, axis=0)
             fix = _between(now, goal)
             for node in self.rig.spine:
                 deltas[node] = _times(fix, deltas[node])
@@ -378,7 +381,7 @@ class _Body:
         return found
 
     def hips(self, deltas: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Where the hips node is, and where the middle of the hip joints is, scaled by leg length, soles on the floor."""
+        """Where the hips node is, and the middle of the hip joints: scaled by leg length, soles on the floor."""
         centre = self.points[:, 1:3].mean(1)
         feet = self.points[:, list(FEET)]
         drop = float(np.mean([-self.offsets[10][1], -self.offsets[11][1]]))
@@ -449,7 +452,7 @@ class _Body:
         if root_bone:
             across = self.points[:, 1] - self.points[:, 2] + self.points[:, 16] - self.points[:, 17]
             yaw = np.unwrap(np.arctan2(-across[:, 2], across[:, 0]))
-            yaw = _smooth(yaw, 0.25 * self.source.fps)
+            yaw = smooth(yaw, 0.25 * self.source.fps)
             heading = np.stack((np.cos(yaw / 2), 0 * yaw, np.sin(yaw / 2), 0 * yaw), 1)
         return way, heading
 
@@ -533,41 +536,6 @@ class _Body:
         return rest @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def _anatomy(rig: Rig, *, fingers: bool) -> dict[int, int]:
-    """Moving node -> moving node that carries it, from the hips outwards."""
-    bones = rig.bones
-    found = {bones["hips"]: -1}
-    last = bones["hips"]
-    for node in rig.spine:
-        found[node] = last
-        last = node
-    chest = last
-    for node in rig.neck:
-        found[node] = last
-        last = node
-    if "head" in bones:
-        found[bones["head"]] = last
-    for side in SIDES:
-        last = chest
-        for bone in ("collar", "upper_arm", "lower_arm", "hand"):
-            if f"{side}_{bone}" in bones:
-                found[bones[f"{side}_{bone}"]] = last
-                last = bones[f"{side}_{bone}"]
-        hand = last
-        for finger in ("thumb", "index", "middle", "ring", "pinky") if fingers else ():
-            last = hand
-            for number in (1, 2, 3):
-                if (name := f"{side}_{finger}{number}") in bones:
-                    found[bones[name]] = last
-                    last = bones[name]
-        last = bones["hips"]
-        for bone in ("upper_leg", "lower_leg", "foot", "toe"):
-            if f"{side}_{bone}" in bones:
-                found[bones[f"{side}_{bone}"]] = last
-                last = bones[f"{side}_{bone}"]
-    return found
-
-
 @lru_cache(maxsize=4)
 def _rest_of(key: bytes) -> np.ndarray:
     offsets = np.frombuffer(key).reshape(-1, 3)
@@ -577,7 +545,7 @@ def _rest_of(key: bytes) -> np.ndarray:
     return place
 
 
-def _rest_trunk(offsets: np.ndarray) -> np.ndarray:
+def rest_trunk(offsets: np.ndarray) -> np.ndarray:
     place = _rest_of(np.ascontiguousarray(offsets[:22]).tobytes())
     return place[16] + place[17] - place[1] - place[2]
 
@@ -600,16 +568,6 @@ def _skate(soles: np.ndarray, contacts: Bool[Tensor, "T 4"], fps: float) -> floa
     both = stands[1:] & stands[:-1]
     steps = np.linalg.norm(np.diff(soles, axis=0)[..., [0, 2]], axis=-1) * fps
     return float(steps[both].mean()) if both.any() else 0.0
-
-
-def _smooth(values: np.ndarray, width: float) -> np.ndarray:
-    """Gaussian mean over time, the ends held."""
-    reach = int(3 * width)
-    if reach < 1 or len(values) < 2:
-        return values
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
-    padded = np.pad(values, reach, mode="edge")
-    return np.convolve(padded, kernel / kernel.sum(), mode="valid")
 
 
 def _conjugate(quaternions: np.ndarray) -> np.ndarray:

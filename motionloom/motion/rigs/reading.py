@@ -1,7 +1,7 @@
 """The reading side: a joint map for any humanoid skeleton, from the shipped maps, the name families, or its shape.
 
-The shipped maps (``motion/maps``) come first: they know the rest poses and proportions of data sets. Where none fits, the
-same name families and the same geometry that tell the bones of a character tell those of a source.
+The shipped maps (``motion/maps``) come first: they know the rest poses and proportions of data sets. Where none fits,
+the same name families and the same geometry that tell the bones of a character tell those of a source.
 """
 
 from functools import lru_cache

@@ -6,22 +6,21 @@ tree. What would come out wrong is refused by name: sides swapped, mirrored, lyi
 
 import dataclasses
 import re
-import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from motionloom.errors import MotionFileError, RetargetError
-from motionloom.motion.rigs.families import BONES, CENTRE, FINGER_BONES, REQUIRED, SIDES, plain, rank_families
+from motionloom.motion.rigs.families import BONES, FINGER_BONES, REQUIRED, SIDES, plain, rank_families
 from motionloom.motion.rigs.geometry import find_bones
-from motionloom.motion.rigs.scene import Scene, rotation_of, to_world
+from motionloom.motion.rigs.map_file import CHAINS, MapFile, read_map_file
+from motionloom.motion.rigs.scene import Scene, rotation_of
 
-_CHAINS = ("spine", "neck")
 _TRUSTED = 11
 """Of the thirteen required bones so many must be named for names to be believed at all."""
-_DIRECTIONS = {"+X": (1, 0, 0), "-X": (-1, 0, 0), "+Y": (0, 1, 0), "-Y": (0, -1, 0), "+Z": (0, 0, 1), "-Z": (0, 0, -1)}
 _VRM = {
     "shoulder": "collar",
     "upperarm": "upper_arm",
@@ -98,46 +97,6 @@ def _world_of(scene: Scene) -> np.ndarray:
         known = (scene, scene.world())
         _CACHE[0] = known
     return known[1]
-
-
-@dataclass(frozen=True)
-class MapFile:
-    """What a user's map says: bones by node name, and which way the character stands and faces."""
-
-    path: Path
-    bones: dict[str, tuple[str, ...]]
-    faces: tuple[int, int, int] | None = None
-    unchecked: bool = field(default=False)
-
-
-def read_map_file(path: str | Path) -> MapFile:
-    """Read a map: ``[bones]`` with a node name for each bone (a list for spine and neck), and ``faces = "+Z"``.
-
-    Raises:
-        RetargetError: The file cannot be read, or names an unknown bone or direction.
-    """
-    path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RetargetError(f"{path}: no map can be read ({' '.join(str(error).split())})") from None
-    unknown = sorted(set(table) - {"bones", "faces", "title"})
-    listed = table.get("bones")
-    if unknown or not isinstance(listed, dict):
-        raise RetargetError(f"{path}: {f'key {unknown[0]!r} is unknown' if unknown else 'there is no table [bones]'}")
-    bones = {}
-    for bone, entry in listed.items():
-        names = (entry,) if isinstance(entry, str) else tuple(entry) if isinstance(entry, list) else ()
-        if bone not in BONES or not all(isinstance(name, str) for name in names):
-            raise RetargetError(f"{path}: {bone!r} = {entry!r}; bones are {', '.join(BONES[:13])}, ... with node names")
-        if len(names) > 1 and bone not in _CHAINS:
-            raise RetargetError(f"{path}: {bone!r} is one node; only spine and neck may be several")
-        if names and names[0]:
-            bones[bone] = names
-    faces = table.get("faces")
-    if faces is not None and faces not in ("+X", "-X", "+Z", "-Z"):
-        raise RetargetError(f"{path}: faces = {faces!r}; use +X, -X, +Z or -Z")
-    return MapFile(path, bones, _DIRECTIONS[faces] if faces else None)
 
 
 def read_scene_of(path: str | Path) -> Scene:
@@ -253,7 +212,7 @@ def _tell(
     spine, neck = _chains(scene, bones, nodes)
     if told is not None:
         chains = {"spine": spine, "neck": neck}
-        for bone in _CHAINS:
+        for bone in CHAINS:
             if bone in told.bones:
                 chains[bone] = tuple(sorted(by_name[name] for name in told.bones[bone]))
         spine, neck = chains["spine"], chains["neck"]
@@ -303,7 +262,7 @@ def _by_names(
     for bone, places in matches.items():
         if bone not in bones and bone != "spine":
             bones[bone], rules[bone] = nodes[places[0]], f"names: {family.name}"
-    if any(rule.startswith("names") for bone, rule in rules.items() if bone not in _CHAINS):
+    if any(rule.startswith("names") for bone, rule in rules.items() if bone not in CHAINS):
         notes.append(f"bone names are of the family {family.name!r}: {family.title}")
 
 
@@ -485,8 +444,8 @@ def _facing(scene: Scene, bones: dict[str, int], told: MapFile | None, notes: li
             reach = _sole(scene, foot)
         if reach is not None and _norm(_flat(reach, False)) > 0.02 * size:
             evidence.append(_flat(reach))
-    if len(evidence) == 2 and _norm(sum(evidence)) > 1.0:
-        return _straight(_flat(sum(evidence)), named)
+    if len(evidence) == 2 and _norm(np.sum(evidence, axis=0)) > 1.0:
+        return _straight(_flat(np.sum(evidence, axis=0)), named)
     if scene.kind in ("vrm0", "vrm1"):
         return np.array((0.0, 0.0, 1.0 if scene.kind == "vrm1" else -1.0))
     for side in SIDES:
@@ -498,8 +457,8 @@ def _facing(scene: Scene, bones: dict[str, int], told: MapFile | None, notes: li
             off = _flat(off - (off @ along) * along, False)
             if _norm(off) > 0.02 * size:
                 evidence.append(_flat(off))
-    if evidence and _norm(sum(evidence)) > 0.5 * len(evidence):
-        return _straight(_flat(sum(evidence)), named)
+    if evidence and _norm(np.sum(evidence, axis=0)) > 0.5 * len(evidence):
+        return _straight(_flat(np.sum(evidence, axis=0)), named)
     notes.append("nothing shows which way it faces; the sides are taken as named")
     return named if _norm(named) > 0 else np.array((0.0, 0.0, 1.0))
 
@@ -564,10 +523,7 @@ def _check_stance(scene: Scene, bones: dict[str, int], forward: np.ndarray, told
     for side in SIDES:
         for limb in (("upper_arm", "lower_arm", "hand"), ("upper_leg", "lower_leg", "foot")):
             nodes = [bones[f"{side}_{bone}"] for bone in limb]
-            if (
-                len(set(nodes)) < 3
-                or min(_norm(place[a] - place[b]) for a, b in zip(nodes, nodes[1:], strict=False)) <= 1e-9
-            ):
+            if len(set(nodes)) < 3 or min(_norm(place[a] - place[b]) for a, b in pairwise(nodes)) <= 1e-9:
                 raise RetargetError(
                     f"{where}: the {side} {limb[0].split('_')[1]} has bones of no length, or one node twice"
                 )
@@ -576,17 +532,15 @@ def _check_stance(scene: Scene, bones: dict[str, int], forward: np.ndarray, told
     up, down = trunk[1] / max(_norm(trunk), 1e-12), -legs[1] / max(_norm(legs), 1e-12)
     if up < 0.6 or down < 0.6:
         pose = "upside down" if up < -0.6 else "lying" if down < 0.6 and abs(up) < 0.6 else "bent over or sitting"
+        tilt = np.degrees(np.arccos(np.clip(up, -1, 1)))
         raise RetargetError(
-            f"{where}: the character is {pose} in rest (trunk {np.degrees(np.arccos(np.clip(up, -1, 1))):.0f} degrees off"
-            " the vertical, +Y is up); export it standing, with the rotation of its armature applied"
+            f"{where}: the character is {pose} in rest (trunk {tilt:.0f} degrees off the vertical, +Y is up);"
+            " export it standing, with the rotation of its armature applied"
         )
     lengths = {}
     for limb in (("upper_arm", "lower_arm", "hand"), ("upper_leg", "lower_leg", "foot")):
         sizes = [
-            sum(
-                _norm(place[bones[f"{side}_{a}"]] - place[bones[f"{side}_{b}"]])
-                for a, b in zip(limb, limb[1:], strict=False)
-            )
+            sum(_norm(place[bones[f"{side}_{a}"]] - place[bones[f"{side}_{b}"]]) for a, b in pairwise(limb))
             for side in SIDES
         ]
         if max(sizes) > 1.5 * min(sizes):
@@ -617,6 +571,3 @@ def _root_above(scene: Scene, hips: int, nodes: list[int]) -> int | None:
     inside = set(nodes)
     above = [node for node in scene.above(hips)[1:] if node in inside]
     return above[-1] if above else None
-
-
-__all__ = ["BONES", "CENTRE", "MapFile", "Rig", "candidates", "read_map_file", "read_rig", "read_scene_of", "to_world"]
