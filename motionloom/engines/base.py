@@ -23,6 +23,8 @@ from motionloom.conditions.keypoints import Keypoints
 from motionloom.conditions.text import TextEncoder, minilm
 from motionloom.engines.beat_sync import beat_sync, heard
 from motionloom.engines.best_of import choose
+from motionloom.engines.lengths import LengthEstimator
+from motionloom.engines.novelty import Novelty, NoveltyTable, load_table
 from motionloom.engines.options import EngineOptions
 from motionloom.engines.request import Request, Segment
 from motionloom.engines.text_motion import Scorer
@@ -149,6 +151,45 @@ class Engine(ABC):
         """The bundled text-motion encoder, which ``best_of`` chooses by; loaded when first needed."""
         return Scorer()
 
+    @cached_property
+    def captions_table(self) -> NoveltyTable | None:
+        """Captions that the engine was trained on, by which it tells unknown sentences; ``None`` where it has none.
+
+        A folder ``novelty`` beside the weights, or the bundled table for the weights that come with motionloom.
+
+        Raises:
+            CheckpointError: There is one that cannot be read.
+        """
+        if self.folder is None:
+            return None
+        for place in (self.folder / "novelty", self.folder.parent / "novelty"):
+            if (place / "captions.json").is_file():
+                return load_table(place)
+        return None
+
+    @cached_property
+    def lengths(self) -> LengthEstimator:
+        """The length predictor of the engine, or that of the bundled ``mmm``; loaded when first needed.
+
+        Raises:
+            RequestError: There is none.
+        """
+        bundled = Path(str(resources.files("motionloom") / "starter" / "mmm"))
+        for folder in (*(() if self.folder is None else (self.folder,)), bundled):
+            if (folder / "length" / "config.json").is_file():
+                return LengthEstimator.open(folder / "length")
+        raise RequestError("how long the motion is was not said, and there is no length predictor: give seconds")
+
+    def usual_seconds(self, text: str, seed: int = 0) -> float:
+        """A length that motions of a text have, within what the engine makes [s]."""
+        return min(max(self.lengths.seconds(text, seed), self.min_seconds), self.max_seconds)
+
+    def unknown(self, request: Request) -> list[Novelty]:
+        """Sentences of a request that ask for what no training clip shows, as far as the engine can tell."""
+        table = self.captions_table
+        texts = list(dict.fromkeys(segment.text for segment in request.segments if segment.text))
+        return [] if table is None or not texts else [found for found in table(texts) if found.unknown]
+
     def options(self, request: Request) -> Any:
         """Options of a request as an instance of ``Options``; what is left out has its default.
 
@@ -176,14 +217,18 @@ class Engine(ABC):
         for request in requests:
             self.refuse_unserved(request)
             self.options(request)
+        doubts = [[found.note for found in self.unknown(request)] for request in requests]
+        for request, notes in zip(requests, doubts, strict=True):
+            if request.strict and notes:
+                raise RequestError(f"{notes[0]}; leave out strict to make what is nearest")
         plain = [replace(request, count=request.count * request.best_of, best_of=1) for request in requests]
         with using_threads(self.threads):
             made = self.run(plain, progress) if plain else []
             answers = []
-            for request, candidates in zip(requests, made, strict=True):
+            for request, candidates, notes in zip(requests, made, doubts, strict=True):
                 pieces = [candidates[at : at + request.best_of] for at in range(0, len(candidates), request.best_of)]
                 kept = [choose(self.scorer, request, few) if request.best_of > 1 else few[0] for few in pieces]
-                answers.append([self._signed(motion, request) for motion in kept])
+                answers.append([self._signed(motion, request, notes) for motion in kept])
         progress.settle()
         return answers
 
@@ -204,6 +249,7 @@ class Engine(ABC):
         speech: Sound | None = None,
         keypoints: Keypoints | None = None,
         in_time: bool = True,
+        strict: bool = False,
         progress: Progress = SILENT,
         **options: Any,
     ) -> list[Motion]:
@@ -225,6 +271,7 @@ class Engine(ABC):
             keypoints: What a video shows of the person; see ``conditions.keypoints.load_keypoints``.
             in_time: With music: whether the motion is played up to 1.4 times faster or slower between beats, twice at
                 its ends, so that it rests on the music's beats (``engines/beat_sync.py``).
+            strict: Whether a sentence that no training clip is like is refused, instead of noted.
             progress: Told about every step; may raise ``Cancelled``.
             **options: Those of the engine (``motionloom models --options NAME``).
 
@@ -236,7 +283,7 @@ class Engine(ABC):
         points = tuple((float(x), float(z)) for x, z in path)
         request = Request(
             segments, fps=fps, count=count, seed=seed, steps=steps, guidance=guidance, options=options, path=points,
-            loop=loop, best_of=best_of, in_time=in_time,
+            loop=loop, best_of=best_of, in_time=in_time, strict=strict,
         )  # fmt: skip
         return self.serve([request], progress)[0]
 
@@ -317,6 +364,7 @@ class Engine(ABC):
         steps: int | None = None,
         guidance: float | None = None,
         best_of: int = 1,
+        strict: bool = False,
         progress: Progress = SILENT,
         **options: Any,
     ) -> list[Motion]:
@@ -330,6 +378,7 @@ class Engine(ABC):
             steps: Passes through the network.
             guidance: How strongly conditions are followed; 1 is plain.
             best_of: See ``generate``.
+            strict: See ``generate``.
             progress: Told about every step; may raise ``Cancelled``.
             **options: Those of the engine (``motionloom models --options NAME``).
 
@@ -339,7 +388,7 @@ class Engine(ABC):
         """
         request = Request(
             tuple(lines), fps=fps, count=count, seed=seed, steps=steps, guidance=guidance, options=options,
-            best_of=best_of,
+            best_of=best_of, strict=strict,
         )  # fmt: skip
         return self.serve([request], progress)[0]
 
@@ -456,9 +505,9 @@ class Engine(ABC):
                 f" {', '.join(sorted(self.capabilities))}"
             )
 
-    def _signed(self, motion: Motion, request: Request) -> Motion:
+    def _signed(self, motion: Motion, request: Request, doubts: Sequence[str] = ()) -> Motion:
         """The motion at the frame rate asked for, saying how it was made."""
-        licences, notes = [self.licence] if self.licence else [], motion.provenance.notes
+        licences, notes = [self.licence] if self.licence else [], (*doubts, *motion.provenance.notes)
         if request.known is not None:
             kept = request.known.motion.provenance
             licences += [kept.licence] if kept.licence and kept.licence not in licences else []

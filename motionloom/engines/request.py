@@ -131,6 +131,7 @@ class Request:
         path: Points x, z [m] that the root goes through in this order, from the start over the origin, facing +Z.
         loop: Whether the end goes on into the beginning.
         best_of: Candidates a motion; the one that fits its text best by our text-motion encoder is kept.
+        strict: Whether texts that no training clip is like are refused.
         in_time: Whether a motion that is made whole for music is played faster and slower so that it rests on beats.
     """
 
@@ -146,6 +147,7 @@ class Request:
     loop: bool = False
     best_of: int = 1
     in_time: bool = True
+    strict: bool = False
 
     def __post_init__(self) -> None:
         if any(isinstance(value, float) and not math.isfinite(value) for point in self.path for value in point):

@@ -6,8 +6,6 @@ Nothing heavy is imported at the top: ``motionloom --help`` must answer at once.
 import json
 import os
 import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -15,25 +13,13 @@ import typer
 
 from motionloom.app.cli.bench import bench
 from motionloom.app.cli.clean import clean
-from motionloom.app.cli.conditions import (
-    Engine,
-    Followed,
-    From,
-    ImageSize,
-    KeypointFile,
-    KeypointFps,
-    Music,
-    Speech,
-    Video,
-)
 from motionloom.app.cli.data import data
 from motionloom.app.cli.describe import ask, compose, describe
 from motionloom.app.cli.edit import complete, predict, story
 from motionloom.app.cli.evaluate import evaluate, evaluate_m3gpt, evaluate_tasks
-from motionloom.app.cli.files import check_outs, targets, write
-from motionloom.app.cli.options import Option, parse_options
+from motionloom.app.cli.files import check_outs
+from motionloom.app.cli.generate import generate
 from motionloom.app.cli.pack import pack
-from motionloom.app.cli.progress import bar
 from motionloom.app.cli.reading import Asf, Reading, Source, TrueFps, Unit, Up
 from motionloom.app.cli.rig import For, InPlace, LoopIt, MapFile, Names, On, ReduceKeys, RootBone, deliver, rig, wanted
 from motionloom.app.cli.train import train
@@ -51,6 +37,7 @@ app.add_typer(data, name="data")
 app.add_typer(bench, name="bench")
 app.add_typer(rig, name="rig")
 app.command()(pack)
+app.command()(generate)
 app.command()(clean)
 app.command()(complete)
 app.command()(predict)
@@ -72,130 +59,6 @@ def _options(
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
 ) -> None:
     _state["debug"] = debug
-
-
-@app.command()
-def generate(
-    text: Annotated[str, typer.Option(help="What the person does, for example 'a person waves'.")] = "",
-    seconds: Annotated[float | None, typer.Option(help="Length; left out, it is predicted.")] = None,
-    out: Annotated[
-        list[Path] | None,
-        typer.Option(help="File to write; repeat for more. Suffix: .bvh .glb .npz .npy .csv .png .gif .mp4"),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same motion.")] = 0,
-    count: Annotated[int, typer.Option(help="How many; with more than one, files are numbered.")] = 1,
-    fps: Annotated[float | None, typer.Option(help="Frame rate of the result; the model's 20 when left out.")] = None,
-    engine: Engine = None,
-    steps: Annotated[int | None, typer.Option(help="Passes through the network.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="How strongly the text is followed; 1 is plain.")] = None,
-    to: Annotated[
-        list[str] | None,
-        typer.Option(help="Point x,z in metres that the person comes to, +Z forward, +X left; repeat for a path."),
-    ] = None,
-    loop: Annotated[bool, typer.Option("--loop", help="Let the end go on into the beginning.")] = False,
-    best_of: Annotated[int, typer.Option(help="Make so many for each and keep the one that fits the text best.")] = 1,
-    music: Music = None,
-    speech: Speech = None,
-    from_: From = 0.0,
-    keypoints: KeypointFile = None,
-    keypoints_fps: KeypointFps = None,
-    image_size: ImageSize = None,
-    video: Video = None,
-    in_time: Annotated[bool, typer.Option(help="With music: play the motion so that it rests on beats.")] = True,
-    on: On = None,
-    map_file: MapFile = None,
-    root_bone: RootBone = None,
-    in_place: InPlace = False,
-    reduce_keys: ReduceKeys = None,
-    names: Names = None,
-    tool: For = None,
-    option: Option = None,
-    json_: Json = False,
-) -> None:
-    """Make motions for a sentence, for music or speech, for a video, or for several of them at once."""
-    outs = out or []
-    if not outs:
-        raise typer.BadParameter("give at least one file to write, for example --out wave.bvh", param_hint="--out")
-    delivery = wanted(
-        outs,
-        on=on,
-        map_file=map_file,
-        root_bone=root_bone,
-        in_place=in_place,
-        loop=loop,
-        reduce=reduce_keys,
-        names=names,
-        tool=tool,
-    )
-    # A loop that goes to no tool is written as it is made.
-    plain = replace(delivery, loop=False).plain
-    if plain:
-        check_outs(outs)
-    path = [_point(text_) for text_ in to or []]
-    started = time.perf_counter()
-    from motionloom.engines.registry import load
-
-    followed = Followed(music, speech, from_, keypoints, keypoints_fps, video, image_size)
-    follows = followed.read(seconds)
-    maker = load(followed.engine(engine))
-    with bar("generate") as progress:
-        motions = maker.generate(
-            text, seconds, seed=seed, count=count, fps=fps, steps=steps, guidance=guidance, path=path, loop=loop,
-            best_of=best_of, in_time=in_time, progress=progress, **follows, **parse_options(option, maker.Options),
-        )  # fmt: skip
-    made = time.perf_counter() - started
-    clips: list[dict[str, Any]] = []
-    if plain:
-        files = write(motions, outs)
-    else:
-        pairs = [(motion, targets(out, count)[at]) for at, motion in enumerate(motions) for out in outs]
-        clips = [deliver(motion, file, delivery, quiet=json_) for motion, file in pairs]
-        files = [file for _, file in pairs]
-    closing: list[float] = []
-    if loop:
-        from motionloom.engines.mmm.loop import wrap_jerk
-
-        closing = [wrap_jerk(motion).ratio for motion in motions]
-    if json_:
-        facts = [
-            {
-                "seconds": motion.seconds,
-                "fps": motion.fps,
-                "frames": len(motion),
-                "notes": list(motion.provenance.notes),
-                **({"loop_jerk": round(closing[at], 3)} if loop else {}),
-            }
-            for at, motion in enumerate(motions)
-        ]
-        _print_json(
-            {
-                "motions": facts,
-                "files": [str(file) for file in files],
-                "seconds_taken": round(made, 3),
-                **({"clips": clips} if clips else {}),
-            }
-        )
-        return
-    for file in files if plain else ():
-        typer.echo(f"wrote {file}")
-    lengths = ", ".join(f"{motion.seconds:.1f} s" for motion in motions)
-    for motion in motions:
-        for note in motion.provenance.notes:
-            typer.echo(f"note: {note}")
-    for ratio in closing:
-        typer.echo(f"where the loop closes: jerk {ratio:.2f} of the clip's own 95th percentile")
-    typer.echo(f"made {lengths} of motion in {made:.1f} s, all done after {time.perf_counter() - started:.1f} s")
-
-
-def _point(text: str) -> tuple[float, float]:
-    """Two numbers with a comma between them."""
-    try:
-        x, z = (float(word) for word in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is no point; write x,z in metres, for example 0,2", param_hint="--to"
-        ) from None
-    return x, z
 
 
 @app.command()

@@ -6,7 +6,6 @@ Requests, seeds and answers are those of ``generate.py``; how frames are made st
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from torch import Tensor
 
 from motionloom.conditions.text import TextEncoder
 from motionloom.engines.base import Engine
-from motionloom.engines.lengths import LengthEstimator
 from motionloom.engines.lmm.denoiser import Denoiser, Job, LMMOptions
 from motionloom.engines.request import Known, Request, Segment
 from motionloom.engines.seeds import item_seed
@@ -108,17 +106,6 @@ class LMM(Engine):
         own = [] if self.folder is None else [self.folder / "length"]
         return next((folder for folder in (*own, bundled) if (folder / "config.json").is_file()), None)
 
-    @cached_property
-    def lengths(self) -> LengthEstimator:
-        """The length predictor, loaded when first needed.
-
-        Raises:
-            RequestError: There is none.
-        """
-        if self._length_folder is None:
-            raise RequestError("how long the motion is was not said, and there is no length predictor: give seconds")
-        return LengthEstimator.open(self._length_folder)
-
     def run(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[list[Motion]]:
         """Make the motions of several requests, one by one; see ``Engine.run``.
 
@@ -151,8 +138,7 @@ class LMM(Engine):
         segment = request.segments[0]
         seconds = segment.seconds
         if seconds is None:
-            found = self.lengths.seconds(segment.text, seed)
-            seconds = min(max(found, self.min_seconds), self.max_seconds)
+            seconds = self.usual_seconds(segment.text, seed)
         fps = request.fps or FPS
         if seconds > self.max_seconds and (segment.music is not None or segment.speech is not None):
             return self._long(segment, seconds, fps, seed=seed, options=options, progress=progress)
