@@ -145,6 +145,18 @@ def store(
     report(bench_store(frames, workers, folders, work), out, json_)
 
 
+@bench.command()
+def structure(out: Out = None, json_: Json = False) -> None:
+    """The package's shape: import circles, lines, repeated code, files from a sentence to a BVH."""
+    check_out(out)
+    import tempfile
+
+    from benchmarks.structure import bench_structure
+
+    with tempfile.TemporaryDirectory() as folder:
+        report(bench_structure(Path(folder)), out, json_)
+
+
 def _pair(source: str) -> tuple[str, Path]:
     name, equals, folder = source.partition("=")
     if not equals or not folder:

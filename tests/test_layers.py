@@ -7,6 +7,8 @@ import re
 import pytest
 from conftest import ROOT
 
+from benchmarks.structure import circles, import_graph
+
 PACKAGE = ROOT / "motionloom"
 # errors <- motion <- conditions, metrics <- data <- models <- engines | training <- evaluation <- app; equals do not
 # know each other.
@@ -52,63 +54,6 @@ def named(path, tree):
                 yield found[1], node.lineno
 
 
-def module_name(path):
-    """Dotted name of a file of the package."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def graph():
-    """Imports between the files of the package: those anywhere in a file, lazy ones too."""
-    names = {module_name(path): path for path in SOURCES}
-    found = {}
-    for name, path in names.items():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        typing_only = {
-            id(inner)
-            for node in ast.walk(tree)
-            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-            for inner in ast.walk(node)
-        }
-        targets = set()
-        for node in ast.walk(tree):
-            if id(node) in typing_only:
-                continue
-            if isinstance(node, ast.ImportFrom) and node.module:
-                targets |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-            elif isinstance(node, ast.Import):
-                targets |= {alias.name for alias in node.names}
-        found[name] = {target for target in targets if target in names and target != name}
-    return found
-
-
-def circles(edges):
-    """Groups of modules that import each other (Tarjan's strongly connected components of more than one)."""
-    index, low, stack, found, counter = {}, {}, [], [], [0]
-
-    def visit(node):
-        index[node] = low[node] = counter[0]
-        counter[0] += 1
-        stack.append(node)
-        for other in edges[node]:
-            if other not in index:
-                visit(other)
-                low[node] = min(low[node], low[other])
-            elif other in stack:
-                low[node] = min(low[node], index[other])
-        if low[node] == index[node]:
-            group = []
-            while not group or group[-1] != node:
-                group.append(stack.pop())
-            if len(group) > 1:
-                found.append(sorted(group))
-
-    for node in sorted(edges):
-        if node not in index:
-            visit(node)
-    return found
-
-
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_package_needs_nothing_beside_it(path):
     beside = {"benchmarks", "tests", "runs", "examples"}
@@ -117,7 +62,7 @@ def test_the_package_needs_nothing_beside_it(path):
 
 
 def test_no_import_goes_in_a_circle():
-    assert circles(graph()) == []
+    assert circles(import_graph()) == []
 
 
 def test_the_check_sees_a_circle():

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from motionloom.errors import CheckpointError, MotionloomError
 from motionloom.licences import Licence, licence_of, licences_in
-from motionloom.models import MODELS
+from motionloom.models import MODELS, ModelTable
 from motionloom.schema import LONGEST, check_values, shown
 
 FORMAT = 1
@@ -103,7 +103,10 @@ def save_checkpoint(
     Raises:
         CheckpointError: The model is of no known kind.
     """
-    names = [kind for kind, known in kinds.items() if type(model) is known]
+    if isinstance(kinds, ModelTable):
+        names = [kind for kind in (kinds.kind_of(type(model)),) if kind is not None]
+    else:
+        names = [kind for kind, known in kinds.items() if type(model) is known]
     if not names:
         raise CheckpointError(f"{type(model).__name__} is no kind of model to save; known: {', '.join(kinds)}")
     config = {
