@@ -47,7 +47,9 @@ def warmed(name: str) -> Any:
     import motionloom.motion.io.acclaim
     import motionloom.motion.io.amass
     import motionloom.motion.io.arrays
-    import motionloom.motion.io.bvh  # noqa: F401
+    import motionloom.motion.io.bvh
+    import motionloom.motion.io.fbx_read
+    import motionloom.motion.io.glb_read  # noqa: F401
 
     return READERS[name]
 

@@ -151,7 +151,7 @@ def test_models_lists_what_is_bundled(motionloom):
     ("arguments", "status", "message"),
     [
         (["generate", "--text", "walk"], 2, "give at least one file to write"),
-        (["generate", "--text", "walk", "--out", "x.fbx"], 1, "motions of this kind are not written"),
+        (["generate", "--text", "walk", "--out", "x.abc"], 1, "motions of this kind are not written"),
         (["generate", "--text", "walk", "--out", "nowhere/x.bvh"], 1, "the directory nowhere does not exist"),
         (["generate", "--text", "", "--engine", "nonsense", "--out", "x.bvh"], 1, "there is no engine 'nonsense'"),
         (["generate", "--seconds", "many", "--out", "x.bvh"], 2, "--seconds"),

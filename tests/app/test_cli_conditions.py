@@ -94,7 +94,7 @@ def test_what_comes_next_can_follow_music(motionloom, files, engine, tmp_path):
         (("--music", "walk.json"), "walk.json"),
         (("--speech", "song.wav"), "engine 'lmm' does not serve speech"),
         (("--keypoints", "hands.json"), "15 points|17"),
-        (("--keypoints", "nofps.json"), "does not say how many frames a second it has; give fps"),
+        (("--keypoints", "nofps.json"), "does not say how many frames a second it has; name them with --keypoints-fps"),
         (("--keypoints", "walk.json", "--video", "walk.mp4"), "a motion follows one of them: leave one out"),
     ],
 )

@@ -323,9 +323,9 @@ def test_jumps_tell_a_wrong_frame_rate(tmp_path: Path, told: float, right: bool)
         assert float(rate[1]) == pytest.approx(120.0, rel=0.05)
 
 
-def test_our_own_bvh_is_known_again(tmp_path: Path) -> None:
+def test_our_own_files_are_known_again(tmp_path: Path) -> None:
     motion = bodies.walk()
-    for form in ("a.bvh", "b.npz", "c.csv", "d.npy"):
+    for form in ("a.bvh", "b.npz", "c.csv", "d.npy", "f.glb", "g.fbx"):
         io.save(motion, tmp_path / form)
         found = io.load(tmp_path / form)
         assert found.skeleton.names == CANONICAL.names

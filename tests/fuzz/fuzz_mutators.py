@@ -123,8 +123,23 @@ Mutator = Callable[[bytes, Random, bytes], bytes]
 ANY: tuple[Mutator, ...] = (flip, scribble, cut, drop, repeat, splice, size)
 TEXT: tuple[Mutator, ...] = (word, word, word, line, line, cut, repeat, splice, scribble)
 PACKED: tuple[Mutator, ...] = (member, member, member, flip, cut, size)
+
+
+def chunk(raw: bytes, rng: Random, other: bytes) -> bytes:
+    """Damage the JSON of a GLB and set its sizes right again."""
+    if raw[:4] != b"glTF" or len(raw) < 28:
+        return flip(raw, rng, other)
+    length = struct.unpack_from("<I", raw, 12)[0]
+    text = rng.choice((word, word, line, drop))(raw[20 : 20 + length], rng, other)
+    text += b" " * (-len(text) % 4)
+    rest = raw[20 + length :]
+    head = struct.pack("<4sIII4s", b"glTF", 2, 20 + len(text) + len(rest), len(text), b"JSON")
+    return head + text + rest
+
+
 BY_SUFFIX: dict[str, tuple[Mutator, ...]] = {
     ".bvh": TEXT, ".amc": TEXT, ".csv": TEXT, ".json": TEXT, ".toml": TEXT, ".npz": PACKED, ".npy": (*ANY, _shape),
+    ".glb": (chunk, chunk, chunk, *ANY),
 }  # fmt: skip
 
 

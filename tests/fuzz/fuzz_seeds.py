@@ -109,7 +109,7 @@ def write_seeds(folder: Path) -> list[tuple[str, Path]]:
         made.append((reader, path))
 
     motion = _walk()
-    for name in ("own.bvh", "own.npz", "smpl.amass.npz", "joints.npy", "joints.csv"):
+    for name in ("own.bvh", "own.npz", "smpl.amass.npz", "joints.npy", "joints.csv", "own.glb", "own.fbx"):
         io.save(motion, folder / name)
         made.append(("motion", folder / name))
     from motionloom.motion.features.humanml3d import encode_features

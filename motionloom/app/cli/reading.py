@@ -54,12 +54,19 @@ class Reading:
         return load(path, **options)
 
     def body(self, path: Path, *, hands: bool = False) -> "Motion":
-        """Read a motion file and move it onto the canonical body, where it is of another; its notes say so.
+        """Read a motion file and move it onto the canonical body, where it is of another; it is said.
 
         Raises:
             MotionFileError: The file cannot be read.
             RetargetError: Its skeleton is no humanoid's.
         """
+        from motionloom.motion.plausible import WARNING
         from motionloom.motion.retarget import retarget
 
-        return retarget(self.load(path), hands=hands)
+        motion = self.load(path)
+        body = retarget(motion, hands=hands)
+        # What an engine makes of it has notes of its own, so those of the source are said here.
+        for note in body.provenance.notes:
+            if body is not motion or note.startswith(WARNING):
+                typer.echo(f"note: {path.name}: {note}", err=True)
+        return body

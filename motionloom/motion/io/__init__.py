@@ -10,6 +10,7 @@ from motionloom.motion.files import read_bytes
 from motionloom.motion.formats import READERS, WRITERS, can_write, check_options, find_suffix, resolve, write
 from motionloom.motion.motion import Motion
 from motionloom.motion.plausible import with_doubts
+from motionloom.motion.skeleton import CANONICAL, CANONICAL_HANDS, Skeleton
 
 __all__ = ["READERS", "WRITERS", "can_write", "load", "save"]
 
@@ -41,7 +42,21 @@ def load(path: str | os.PathLike[str], **options: Any) -> Motion:
     check_options(path, reader, options)
     motion = reader(path, **options)
     MOTION.check(path, seconds=motion.seconds)
-    return with_doubts(motion)
+    return with_doubts(_in_our_order(motion))
+
+
+def _in_our_order(motion: Motion) -> Motion:
+    """A motion of the canonical body, with its joints in our order: most formats list them depth first."""
+    skeleton = motion.skeleton
+    above = {name: skeleton.names[parent] for name, parent in zip(skeleton.names, skeleton.parents, strict=True)}
+    for tree in (CANONICAL, CANONICAL_HANDS):
+        pairs = list(zip(tree.names, tree.parents, strict=True))
+        same = above.keys() == set(tree.names) and skeleton.names[0] == tree.names[0]
+        if same and not skeleton.same_tree(tree) and all(above[n] == tree.names[p] for n, p in pairs if p >= 0):
+            order = [skeleton.names.index(name) for name in tree.names]
+            body = Skeleton(tree.names, tree.parents, skeleton.offsets[order])
+            return motion.with_(skeleton=body, rotations=motion.rotations[:, order])
+    return motion
 
 
 def save(motion: Motion, path: str | os.PathLike[str], **options: Any) -> None:

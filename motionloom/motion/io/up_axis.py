@@ -13,8 +13,8 @@ from jaxtyping import Float
 
 from motionloom.errors import RetargetError
 from motionloom.motion import rotations as rot
-from motionloom.motion.joint_maps import find_map
 from motionloom.motion.motion import Motion
+from motionloom.motion.rigs.reading import find_map
 from motionloom.motion.skeleton import CANONICAL, Skeleton
 
 AXES = ("x", "y", "z")
@@ -105,11 +105,10 @@ def _rest(skeleton: Skeleton) -> str | None:
     marks = _landmarks(skeleton)
     if not marks:
         extents = np.ptp(rest, axis=0)
-        rises = [_rises(rest[None], axis) for axis in range(3)]
-        # Without names: a body is tallest along up, and its root well above its lowest joint.
-        axis = int(np.argmax(rises))
-        others = [rises[other] for other in range(3) if other != axis]
-        fits = axis > 0 and rises[axis] > 2.0 * max(others) and extents[axis] >= 0.8 * extents.max()
+        # Without names: a body is tall along up, and its root well above its lowest joint. Arms may reach as far.
+        rises = {axis: _rises(rest[None], axis) for axis in (1, 2)}
+        axis = max(rises, key=lambda axis: rises[axis])
+        fits = rises[axis] > 2.0 * rises[3 - axis] and extents[axis] >= 0.8 * extents.max()
         return AXES[axis] if fits else None
     trunk, legs = _trunk_legs(rest[None], marks)
     up = trunk[0]
