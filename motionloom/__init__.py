@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from motionloom.motion.keep import frames, parts
     from motionloom.motion.motion import Motion, Provenance
     from motionloom.motion.retarget import retarget
+    from motionloom.motion.rigs.onto import retarget_to
     from motionloom.motion.skeleton import CANONICAL, Skeleton
     from motionloom.tasks.generate import load
 
@@ -25,6 +26,7 @@ _NAMES = {
     "load_motion": "motionloom.motion.io:load",
     "parts": "motionloom.motion.keep:parts",
     "retarget": "motionloom.motion.retarget:retarget",
+    "retarget_to": "motionloom.motion.rigs.onto:retarget_to",
     "save": "motionloom.motion.io:save",
 }
 
@@ -38,6 +40,7 @@ __all__ = [
     "load_motion",
     "parts",
     "retarget",
+    "retarget_to",
     "save",
 ]
 
