@@ -32,11 +32,13 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# Checks with Blender and the Khronos validator, in environments of their own.
+# Checks with Blender, usd-core, ufbx, three.js, three-vrm and the Khronos validator, in environments of their own.
 interop: setup
 	test -x .venv-bpy/bin/python || $(PYTHON) -m venv .venv-bpy
 	.venv-bpy/bin/pip install --quiet --disable-pip-version-check bpy==5.0.1
-	npm install --no-save --no-audit --no-fund --silent gltf-validator@2.0.0-dev.3.10
+	test -x .venv-interop/bin/python || $(PYTHON) -m venv .venv-interop
+	.venv-interop/bin/pip install --quiet --disable-pip-version-check usd-core==26.11 ufbx==0.0.5
+	npm install --no-save --no-audit --no-fund --silent gltf-validator@2.0.0-dev.3.10 three@0.187 @pixiv/three-vrm@3.5.5 @pixiv/three-vrm-animation@3.5.5
 	$(BIN)/python -m pytest tests/interop -rs
 
 # Damage files of every kind and read them; prints inputs, crashes, the slowest and the largest.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from motionloom.motion.keep import frames, parts
     from motionloom.motion.motion import Motion, Provenance
     from motionloom.motion.retarget import retarget
+    from motionloom.motion.rigs.onto import retarget_to
     from motionloom.motion.skeleton import CANONICAL, Skeleton
 
 _NAMES = {
@@ -32,6 +33,7 @@ _NAMES = {
     "parts": "motionloom.motion.keep:parts",
     "retarget": "motionloom.motion.retarget:retarget",
     "read_script": "motionloom.engines.mmm.story:read_script",
+    "retarget_to": "motionloom.motion.rigs.onto:retarget_to",
     "save": "motionloom.motion.io:save",
     "save_audio": "motionloom.conditions.audio:save_audio",
 }
@@ -50,6 +52,7 @@ __all__ = [
     "parts",
     "read_script",
     "retarget",
+    "retarget_to",
     "save",
     "save_audio",
 ]

@@ -1,4 +1,4 @@
-"""Import a GLB or BVH into Blender and print where its bones are; run by a Python that has ``bpy``.
+"""Import a GLB, FBX, USD or BVH into Blender and print where its bones are; run by a Python that has ``bpy``.
 
 Usage: python blender_positions.py FILE FPS FRAME [FRAME ...]
 
@@ -21,6 +21,13 @@ def main(path: str, fps: float, frames: list[int]) -> None:
     scene.render.fps = rate
     if path.endswith(".glb"):
         bpy.ops.import_scene.gltf(filepath=path)
+        places = [frame * rate / fps for frame in frames]
+    elif path.endswith(".fbx"):
+        # The first frame comes to lie on 1.
+        bpy.ops.import_scene.fbx(filepath=path)
+        places = [frame * rate / fps + 1.0 for frame in frames]
+    elif path.endswith((".usda", ".usdz")):
+        bpy.ops.wm.usd_import(filepath=path)
         places = [frame * rate / fps for frame in frames]
     else:
         # Blender's defaults but for the unit: the file is in centimetres. The first frame comes to lie on 1.

@@ -42,6 +42,16 @@ def test_the_table_of_formats_names_what_is_written() -> None:
         assert tool.names is None or tool.names in families()
 
 
+def test_the_document_has_the_tables() -> None:
+    text = (Path(__file__).parents[2] / "docs/tools.md").read_text("utf-8")
+    for entry in FORMATS:
+        row = f"| `{entry.suffix}` | {entry.title} | {entry.character} | {entry.holds} | {entry.opened_by} |"
+        assert row in text
+    for name, tool in TOOLS.items():
+        assert f"| `{name}` | {' '.join(f'`{suffix}`' for suffix in tool.suffixes)} |" in text
+        assert tool.how in text
+
+
 @pytest.mark.parametrize("name", families())
 def test_a_family_tells_its_own_names(name: str) -> None:
     family = families()[name]
