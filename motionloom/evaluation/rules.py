@@ -119,6 +119,11 @@ class RulesProtocol(Protocol):
             for name, value in judged.items()
             for text, failures in sorted(value["failed"].items(), key=lambda entry: -len(entry[1]))[:6]
         ]
+        counts |= {
+            f"{name}: {group}": {"passed": _share({"passed": passed, "of": of}, "passed", "of")}
+            for name, value in judged.items()
+            for group, (passed, of) in value.get("by_group", {}).items()
+        }
         means = {name: value["means"] for name, value in judged.items()}
         means |= {f"real, {name}": value["means"] for name, value in (result.get("real") or {}).items()}
         return [
@@ -140,6 +145,7 @@ class Prompt:
     side: str
     style: str
     seconds: float
+    group: str = ""
 
 
 def prompts(group: str) -> list[Prompt]:
@@ -148,7 +154,8 @@ def prompts(group: str) -> list[Prompt]:
     table = tomllib.loads((resources.files("motionloom.metrics") / name).read_text(encoding="utf-8"))
     if group == ACTIONS:
         return [
-            Prompt(entry["text"], entry["action"], entry["side"], "", entry["seconds"]) for entry in table["prompts"]
+            Prompt(entry["text"], entry["action"], entry["side"], "", entry["seconds"], entry["group"])
+            for entry in table["prompts"]
         ]
     return [Prompt(**entry) for entry in table[group]]
 
@@ -202,6 +209,7 @@ def judge_engine(
     styled: dict[str, list[bool]] = defaultdict(list)
     failed: dict[str, list[str]] = defaultdict(list)
     named: dict[str, list[float]] = defaultdict(list)
+    grouped: dict[str, list[bool]] = defaultdict(list)
     for start in range(0, len(items), _BATCH):
         part = items[start : start + _BATCH]
         requests = [
@@ -211,6 +219,8 @@ def judge_engine(
         for (prompt, seed), (motion,) in zip(part, engine.serve(requests, progress), strict=True):
             missed, style, found = _judged(motion, prompt, group)
             passed[prompt.text].append(not missed)
+            if prompt.group:
+                grouped[prompt.group].append(not missed)
             if style is not None:
                 styled[prompt.text].append(style)
             if missed:
@@ -227,6 +237,7 @@ def judge_engine(
         "style_passed": sum(sum(results) for results in styled.values()),
         "style_of": sum(len(results) for results in styled.values()),
         "by_sentence": {text: f"{sum(results)}/{len(results)}" for text, results in passed.items()},
+        **({"by_group": {name: [sum(results), len(results)] for name, results in grouped.items()}} if grouped else {}),
         "failed": dict(failed),
         "means": {name: fmean(values) for name, values in sorted(named.items())},
     }
@@ -236,7 +247,7 @@ def _judged(motion: Motion, prompt: Prompt, group: str) -> tuple[list[str], bool
     """Rules that a motion fails, whether it has the style (``None`` where none is asked for), and named quantities."""
     if group == ACTIONS:
         rules = judge_action(body_facts(motion.positions, motion.fps), prompt.content, prompt.side)
-        return [name for name, rule in rules.items() if not rule.passed], None, {}
+        return [f"{name} {rule.value:.2f}" for name, rule in rules.items() if not rule.passed], None, {}
     facts, found = quantities(motion, prompt)
     verdict = judge_measured(facts, prompt.content, prompt.side, prompt.style)
     # A style that is missed is counted by itself: it does not make the sentence a miss.

@@ -176,6 +176,9 @@ def test_actions_of_the_whole_body_are_judged_by_their_own_rules(toy, tmp_path):
     assert counts["of"] == 78
     assert 0 < counts["passed"] < 30
     assert counts["by_sentence"]["somebody leaps into the air"] == "0/1"
+    assert counts["by_group"]["jump"][0] == 0
+    assert sum(of for _, of in counts["by_group"].values()) == 78
+    assert any(line.startswith("| actions, given lengths: jump | 0 of ") for line in markdown(found))
 
 
 def test_a_missed_style_is_no_missed_sentence(toy, tmp_path, monkeypatch):
