@@ -164,7 +164,7 @@ class DanceMeasures:
     def heard(self) -> tuple[int, Rows]:
         """Sentences on how one dances to music, against those of the dance that the music was made for."""
         train = [clip for clip in self.store.split("train") if is_dance(clip)]
-        frequent = Counter(text for clip in train for text in set(clip.captions)).most_common(1)
+        frequent = Counter(text for clip in train for text in dict.fromkeys(clip.captions)).most_common(1)
         made, references = [], []
         for place, clip in enumerate(self.known_dances):
             motion = piece_of(self.store.motion(clip), _HEARD)

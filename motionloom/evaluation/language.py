@@ -270,7 +270,9 @@ class _Measures:
             [text for text in texts if text != own] or [own]
             for texts, own in zip(everything, self.captions, strict=True)
         ]
-        frequent = Counter(text for clip in self.store.split("train") for text in set(clip.captions)).most_common(1)
+        frequent = Counter(
+            text for clip in self.store.split("train") for text in dict.fromkeys(clip.captions)
+        ).most_common(1)
         rivals: dict[str, tuple[list[str], list[list[str]]]] = {
             "true caption": (self.captions, others),
             "engine": (made, everything),

@@ -18,6 +18,8 @@ from motionloom.engines.base import Engine
 from motionloom.engines.request import Request, Segment
 from motionloom.errors import RequestError
 from motionloom.evaluation.harness import Protocol, Subject, Table, check_only, columns_of, lacking
+from motionloom.metrics.action_rules import judge_action
+from motionloom.metrics.body_facts import body_facts
 from motionloom.metrics.semantics import Measurements, action_of, judge_measured, measure
 from motionloom.motion.edit import mirror
 from motionloom.motion.motion import Motion
@@ -26,6 +28,8 @@ from motionloom.schema import check, ranged
 
 GROUPS = ("grammar", "free", "fresh")
 """Sentences that training captions contain, others worded freely, and some with words of no training caption."""
+ACTIONS = "actions"
+"""A group of 78 sentences on jumps, kicks, squats and other actions of the whole body, with rules of their own."""
 LENGTHS = ("given", "predicted")
 _BATCH = 36
 
@@ -34,7 +38,7 @@ _BATCH = 36
 class RulesOptions:
     """What is judged."""
 
-    only: tuple[str, ...] = ranged(GROUPS, help="Groups of sentences.")
+    only: tuple[str, ...] = ranged(GROUPS, help="Groups of sentences; actions too where it is named.")
     lengths: tuple[str, ...] = ranged(
         LENGTHS, help="The seconds given with each sentence, or those that the engine predicts."
     )
@@ -48,7 +52,7 @@ class RulesOptions:
 
     def __post_init__(self) -> None:
         check(self, RequestError)
-        check_only(self.only, GROUPS, "groups")
+        check_only(self.only, (*GROUPS, ACTIONS), "groups")
         check_only(self.lengths, LENGTHS, "lengths")
 
     @property
@@ -76,7 +80,11 @@ class RulesProtocol(Protocol):
     def units(self) -> list[str]:
         """Groups with each kind of length, and groups of real clips."""
         made = [f"{group}, {lengths} lengths" for group in self.options.only for lengths in self.options.lengths]
-        real = ["real test", "real train", *(f"real labels of {group}" for group in self.options.only)]
+        real = [
+            "real test",
+            "real train",
+            *(f"real labels of {group}" for group in self.options.only if group != ACTIONS),
+        ]
         return made + (real if self.store is not None else [])
 
     def measure(self, unit: str, progress: Progress) -> dict[str, Any]:
@@ -111,6 +119,11 @@ class RulesProtocol(Protocol):
             for name, value in judged.items()
             for text, failures in sorted(value["failed"].items(), key=lambda entry: -len(entry[1]))[:6]
         ]
+        counts |= {
+            f"{name}: {group}": {"passed": _share({"passed": passed, "of": of}, "passed", "of")}
+            for name, value in judged.items()
+            for group, (passed, of) in value.get("by_group", {}).items()
+        }
         means = {name: value["means"] for name, value in judged.items()}
         means |= {f"real, {name}": value["means"] for name, value in (result.get("real") or {}).items()}
         return [
@@ -132,12 +145,19 @@ class Prompt:
     side: str
     style: str
     seconds: float
+    group: str = ""
 
 
 def prompts(group: str) -> list[Prompt]:
-    """Sentences of the group "grammar", "free" or "fresh"."""
-    text = (resources.files("motionloom.metrics") / "prompts.toml").read_text(encoding="utf-8")
-    return [Prompt(**entry) for entry in tomllib.loads(text)[group]]
+    """Sentences of the group "grammar", "free", "fresh" or "actions"."""
+    name = "action_prompts.toml" if group == ACTIONS else "prompts.toml"
+    table = tomllib.loads((resources.files("motionloom.metrics") / name).read_text(encoding="utf-8"))
+    if group == ACTIONS:
+        return [
+            Prompt(entry["text"], entry["action"], entry["side"], "", entry["seconds"], entry["group"])
+            for entry in table["prompts"]
+        ]
+    return [Prompt(**entry) for entry in table[group]]
 
 
 def quantities(motion: Motion, prompt: Prompt) -> tuple[Measurements, dict[str, float]]:
@@ -175,7 +195,7 @@ def judge_engine(
 
     Args:
         engine: The engine.
-        group: "grammar", "free" or "fresh".
+        group: "grammar", "free", "fresh" or "actions".
         seeds: Seeds of each sentence.
         lengths: "given" for the seconds listed with each sentence, "predicted" for the engine's own choice.
         progress: Told about every step of the engine.
@@ -189,6 +209,7 @@ def judge_engine(
     styled: dict[str, list[bool]] = defaultdict(list)
     failed: dict[str, list[str]] = defaultdict(list)
     named: dict[str, list[float]] = defaultdict(list)
+    grouped: dict[str, list[bool]] = defaultdict(list)
     for start in range(0, len(items), _BATCH):
         part = items[start : start + _BATCH]
         requests = [
@@ -196,13 +217,14 @@ def judge_engine(
             for prompt, seed in part
         ]
         for (prompt, seed), (motion,) in zip(part, engine.serve(requests, progress), strict=True):
-            facts, found = quantities(motion, prompt)
-            verdict = judge_measured(facts, prompt.content, prompt.side, prompt.style)
-            passed[prompt.text].append(verdict.passed)
-            if verdict.style_rules:
-                styled[prompt.text].append(verdict.style_passed)
-            if not verdict.passed:
-                failed[prompt.text].append(f"seed {seed}: {', '.join(verdict.failed)}")
+            missed, style, found = _judged(motion, prompt, group)
+            passed[prompt.text].append(not missed)
+            if prompt.group:
+                grouped[prompt.group].append(not missed)
+            if style is not None:
+                styled[prompt.text].append(style)
+            if missed:
+                failed[prompt.text].append(f"seed {seed}: {', '.join(missed)}")
             for name, value in found.items():
                 named[name].append(value)
     total = sum(len(results) for results in passed.values())
@@ -215,9 +237,22 @@ def judge_engine(
         "style_passed": sum(sum(results) for results in styled.values()),
         "style_of": sum(len(results) for results in styled.values()),
         "by_sentence": {text: f"{sum(results)}/{len(results)}" for text, results in passed.items()},
+        **({"by_group": {name: [sum(results), len(results)] for name, results in grouped.items()}} if grouped else {}),
         "failed": dict(failed),
         "means": {name: fmean(values) for name, values in sorted(named.items())},
     }
+
+
+def _judged(motion: Motion, prompt: Prompt, group: str) -> tuple[list[str], bool | None, dict[str, float]]:
+    """Rules that a motion fails, whether it has the style (``None`` where none is asked for), and named quantities."""
+    if group == ACTIONS:
+        rules = judge_action(body_facts(motion.positions, motion.fps), prompt.content, prompt.side)
+        return [f"{name} {rule.value:.2f}" for name, rule in rules.items() if not rule.passed], None, {}
+    facts, found = quantities(motion, prompt)
+    verdict = judge_measured(facts, prompt.content, prompt.side, prompt.style)
+    # A style that is missed is counted by itself: it does not make the sentence a miss.
+    missed = [] if verdict.passed else list(verdict.failed)
+    return missed, verdict.style_passed if verdict.style_rules else None, found
 
 
 def _request(text: str, seconds: float | None, seed: int, options: Mapping[str, Any]) -> Request:

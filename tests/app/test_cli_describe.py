@@ -89,20 +89,24 @@ def test_an_engine_without_words_is_refused(clip, tmp_path):
         cli_describe.describe(clip, engine=str(folder))
 
 
-def test_figures_of_every_task_go_into_a_file_and_a_table(run, store, scorer, tmp_path, monkeypatch):
+def test_figures_of_every_task_go_into_a_file_and_a_table(run, engine, store, scorer, tmp_path, monkeypatch):
     out = tmp_path / "found.json"
-    asked = ("evaluate-m3gpt", "any", "--data", store.path, "--evaluator", scorer.folder, "--split", "train")
+    asked = ("evaluate-m3gpt", engine.folder, "--data", store.path, "--evaluator", scorer.folder, "--split", "train")
     few = run(*asked, "--clips", 40, "--task", "motion-to-text", "--out", out)
     assert "pools of 32 need as many" in str(few.exception)
     assert "tasks are" in str(run(*asked, "--task", "juggling", "--out", out).exception)
     assert run(*asked, "--out", tmp_path / "found.txt").exit_code == 2
     assert run(*asked, "--out", tmp_path / "nowhere" / "found.json").exit_code == 2
     assert not out.exists()
-    result = {"tasks": {"motion-to-text": {"clips": 3, "rows": {"engine": {"CIDEr": 0.25}}}}, "captions": []}
-    monkeypatch.setattr("motionloom.evaluation.language.evaluate_m3gpt", lambda *_: result)
+    result = {
+        "task": "language",
+        "tasks": {"motion-to-text": {"clips": 3, "rows": {"engine": {"CIDEr": 0.25}}}},
+        "captions": [],
+    }
+    monkeypatch.setattr("motionloom.evaluation.harness.evaluate", lambda *_, **__: result)
     done = run(*asked, "--out", out)
     assert "| engine | 0.250 |" in done.stdout
-    assert json.loads(out.read_text()) == result
+    assert "note: evaluate-m3gpt is now `evaluate ENGINE --task language`" in done.output
 
 
 def test_nothing_heavy_is_imported_for_the_help():

@@ -17,12 +17,14 @@ from motionloom.engines import registry
 from motionloom.engines.base import Engine
 from motionloom.engines.registry import load
 from motionloom.errors import Cancelled, RequestError
+from motionloom.evaluation import rules
 from motionloom.evaluation.conditions import ConditionOptions, ConditionProtocol
 from motionloom.evaluation.harness import Subject, evaluate
 from motionloom.evaluation.language import LanguageOptions, LanguageProtocol
 from motionloom.evaluation.registry import PROTOCOLS, markdown, protocol
 from motionloom.evaluation.rules import RulesOptions, RulesProtocol
 from motionloom.evaluation.text import TextOptions, TextProtocol
+from motionloom.metrics.semantics import Rule, Verdict
 from motionloom.motion import rotations as rot
 from motionloom.motion.motion import Motion
 from motionloom.motion.skeleton import CANONICAL
@@ -162,8 +164,33 @@ def test_rules_judge_an_engine_without_a_store(toy, tmp_path):
     assert found["store"] is None
     lines = markdown(found)
     assert any(line.startswith("| free, given lengths | ") for line in lines)
-    with pytest.raises(RequestError, match="groups hymns are unknown; groups are grammar, free, fresh"):
+    with pytest.raises(RequestError, match="groups hymns are unknown; groups are grammar, free, fresh, actions"):
         RulesOptions(only=("hymns",))
+
+
+def test_actions_of_the_whole_body_are_judged_by_their_own_rules(toy, tmp_path):
+    """A body that stands and turns meets the sentences on standing, and on no jump."""
+    options = RulesOptions(only=("actions",), lengths=("given",), seeds=1)
+    found = evaluate(RulesProtocol, Subject(toy), options=options, out=tmp_path / "rules.json")
+    counts = found["actions, given lengths"]
+    assert counts["of"] == 78
+    assert 0 < counts["passed"] < 30
+    assert counts["by_sentence"]["somebody leaps into the air"] == "0/1"
+    assert counts["by_group"]["jump"][0] == 0
+    assert sum(of for _, of in counts["by_group"].values()) == 78
+    assert any(line.startswith("| actions, given lengths: jump | 0 of ") for line in markdown(found))
+
+
+def test_a_missed_style_is_no_missed_sentence(toy, tmp_path, monkeypatch):
+    """Rules of the action decide whether a sentence is met; those of its style are counted beside it."""
+    right, wrong = Rule(1.0, 0.0, 2.0), Rule(3.0, 0.0, 2.0)
+    for action, style, passed in ((right, wrong, True), (wrong, right, False)):
+        verdict = Verdict({"action": action}, {"style": style})
+        monkeypatch.setattr(rules, "judge_measured", lambda *_, found=verdict: found)
+        counts = rules.judge_engine(toy, "fresh", [0])
+        assert counts["passed"] == (counts["of"] if passed else 0)
+        assert counts["style_passed"] == (0 if passed else counts["of"])
+        assert bool(counts["failed"]) != passed
 
 
 def test_who_watches_can_stop_and_what_is_done_is_kept(toy, store, tmp_path):
