@@ -28,6 +28,7 @@ class ImportOptions:
         length: File of a length estimator, for kinds that need one of their own.
         heads: Attention heads, where the weights do not tell.
         top_k: Experts that read a token, where the weights do not tell.
+        fps: Frame rate of the features that a tokenizer was trained with.
         norm: Of a tokenizer: LN, GN or BN, where the weights do not tell.
         activation: Of a tokenizer.
     """
@@ -39,8 +40,13 @@ class ImportOptions:
     length: Path | None = None
     heads: int | None = None
     top_k: int | None = None
+    fps: float = 20.0
     norm: str | None = None
     activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.fps <= 240:
+            raise CheckpointError(f"--fps is {self.fps}; give 1 to 240")
 
     def statistics(self, why: str) -> tuple[Path, Path]:
         """The files of the statistics.

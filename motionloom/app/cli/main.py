@@ -232,6 +232,7 @@ def import_(
     length: Annotated[Path | None, typer.Option(help="Official length estimator, where it lies elsewhere.")] = None,
     heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, if not in the weights.")] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Experts a token, if not in the weights.")] = None,
+    fps: Annotated[float, typer.Option(help="Frame rate that a tokenizer was trained at.")] = 20.0,
     norm: Annotated[str | None, typer.Option(help="Norm of a tokenizer, where weights do not tell: LN, GN.")] = None,
     activation: Annotated[str, typer.Option(help="Activation of a tokenizer: relu, silu, gelu.")] = "relu",
 ) -> None:
@@ -241,7 +242,7 @@ def import_(
     if kind == "list":
         typer.echo("\n".join(import_kinds()))
         return
-    options = ImportOptions(licence, mean, std, text_encoder, length, heads, top_k, norm, activation)
+    options = ImportOptions(licence, mean, std, text_encoder, length, heads, top_k, fps, norm, activation)
     found = import_official(source, kind, out=out, options=options)
     for folder in found.folders:
         typer.echo(f"wrote {folder}")
