@@ -292,7 +292,7 @@ def from_folder(
     end = str(tokenizer.eos_token)
     pad = str(tokenizer.pad_token or end)
     made = from_transformers(network, pieces, pad, end, motion_codes, music_codes, max_tokens, rows, seed)
-    given = network.get_input_embeddings().weight.shape[0]
+    given = cast(Any, network).get_input_embeddings().weight.shape[0]
     if needs_codes and given < made.vocabulary.rows:
         raise CheckpointError(
             f"{folder} has {given} rows; with {motion_codes} motion and {music_codes} music codes there must be"
@@ -302,7 +302,7 @@ def from_folder(
 
 
 def without_codes(pieces: str) -> tuple[str, tuple[int, int] | None]:
-    """A ``tokenizer.json`` without the pieces that M3GPT's release added, ``<motion_id_0>`` ... and ``<audio_id_0>`` ...
+    """A ``tokenizer.json`` without the pieces of M3GPT's release: ``<motion_id_0>``, ``<audio_id_0>`` and so on.
 
     Returns:
         The text pieces alone, and how many codes of motion and music were among the others; None without any.
@@ -310,9 +310,8 @@ def without_codes(pieces: str) -> tuple[str, tuple[int, int] | None]:
     whole = json.loads(pieces)
     added = whole.get("added_tokens", [])
     marks = {id(entry): re.fullmatch(r"<(motion|audio)_id_(\d+)>", entry["content"]) for entry in added}
-    counts = {
-        name: sum(mark is not None and mark[1] == name for mark in marks.values()) for name in ("motion", "audio")
-    }
+    names = [mark[1] for mark in marks.values() if mark is not None]
+    counts = {name: names.count(name) for name in ("motion", "audio")}
     if min(counts.values()) <= SPECIAL_ROWS:
         return pieces, None
     whole["added_tokens"] = [entry for entry in added if marks[id(entry)] is None]
