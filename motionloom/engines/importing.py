@@ -27,6 +27,8 @@ class ImportOptions:
         text_encoder: Folder of the text tower that the model reads sentences by; its name is then kept and checked.
         length: File of a length estimator, for kinds that need one of their own.
         heads: Attention heads, where the weights do not tell.
+        top_k: Experts that read a token, where the weights do not tell.
+        fps: Frame rate of the features that a tokenizer was trained with.
         norm: Of a tokenizer: LN, GN or BN, where the weights do not tell.
         activation: Of a tokenizer.
     """
@@ -37,8 +39,14 @@ class ImportOptions:
     text_encoder: Path | None = None
     length: Path | None = None
     heads: int | None = None
+    top_k: int | None = None
+    fps: float = 20.0
     norm: str | None = None
     activation: str = "relu"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.fps <= 240:
+            raise CheckpointError(f"--fps is {self.fps}; give 1 to 240")
 
     def statistics(self, why: str) -> tuple[Path, Path]:
         """The files of the statistics.
@@ -98,7 +106,9 @@ def import_official(source: Path, kind: str, *, out: Path, options: ImportOption
     return importer(source, out, options)
 
 
-def told_encoder(options: ImportOptions, family: str, *, sentence_dim: int, word_dim: int | None = None) -> str:
+def told_encoder(
+    options: ImportOptions, family: str, *, sentence_dim: int | None = None, word_dim: int | None = None
+) -> str:
     """Name of the text encoder that an imported model needs: the one that was given, or any of a family.
 
     Raises:
@@ -107,7 +117,10 @@ def told_encoder(options: ImportOptions, family: str, *, sentence_dim: int, word
     if options.text_encoder is None:
         return family
     found = text_encoder(options.text_encoder)
-    needed = (sentence_dim, found.word_dim if word_dim is None else word_dim)
+    needed = (
+        found.sentence_dim if sentence_dim is None else sentence_dim,
+        found.word_dim if word_dim is None else word_dim,
+    )
     if (found.sentence_dim, found.word_dim) != needed:
         raise CheckpointError(
             f"{options.text_encoder} holds {found.name} with sentences of {found.sentence_dim} and words of"

@@ -61,6 +61,7 @@ def import_official(
     norm: Norm | None = None,
     dilation_growth: int = 3,
     heads: int | None = None,
+    top_k: int | None = None,
 ) -> Official:
     """Read an official checkpoint (MMM, LMM; tokenizers also of T2M-GPT and MotionGPT; the text-to-motion evaluator).
 
@@ -75,6 +76,7 @@ def import_official(
         norm: Of the tokenizer; not visible in the weights when there are norms.
         dilation_growth: Of the tokenizer; not visible in the weights.
         heads: Of the transformer; not visible in the weights. By default one per 64 channels.
+        top_k: Experts that read a token of a diffusion model. By default a quarter of them.
 
     Raises:
         CheckpointError: The file holds something else, or the statistics do not fit.
@@ -84,7 +86,7 @@ def import_official(
     state = read_official(Path(path))
     stats = {"mean": read_statistic(mean), "std": read_statistic(std, positive=True)}
     with one_line(Path(path), kind):
-        states, features = _ours(state, kind, stats, (activation, norm, dilation_growth), heads)
+        states, features = _ours(state, kind, stats, (activation, norm, dilation_growth), heads, top_k)
     if {len(value) for value in stats.values()} != {features}:
         raise CheckpointError(
             f"{mean} and {std} have {[len(value) for value in stats.values()]} numbers, the model"
@@ -103,6 +105,7 @@ def _ours(
     stats: dict[str, Tensor],
     options: tuple[Activation, Norm | None, int],
     heads: int | None,
+    top_k: int | None,
 ) -> tuple[dict[str, tuple[Any, dict[str, Tensor]]], int]:
     """Configs and states of our models by their kind, and how many features they read."""
     states: dict[str, tuple[Any, dict[str, Tensor]]] = {}
@@ -113,7 +116,7 @@ def _ours(
     if kind == "evaluator":
         states["evaluator"] = evaluator_from_official(state)
     elif kind == "diffusion":
-        states["diffusion"] = diffusion_from_official(state)
+        states["diffusion"] = diffusion_from_official(state, top_k)
     elif kind in ("masked", "tokenizer"):
         states["tokenizer"] = tokenizer_from_official(state, *options)
     else:

@@ -116,9 +116,7 @@ def test_frames_between_known_ones_are_made_and_known_ones_stay(engine: MoMask, 
     other = source.with_(rotations=torch.where(mask[:, None, None], source.rotations, source.rotations.flip(0)))
     (same,) = engine.complete(other, keep, text=WAVE, seed=1)
     apart = (same.rotations - answer.rotations).abs().amax((1, 2))
-    assert float(apart.max()) < 1e-5, (
-        f"what was to be replaced changed what was made, in {apart.nonzero()[:, 0].tolist()}"
-    )
+    assert float(apart.max()) < 1e-5, f"what was to be replaced changed what was made: {apart.nonzero()[:, 0].tolist()}"
 
 
 def test_a_motion_is_continued(engine: MoMask):

@@ -50,5 +50,5 @@ def test_errors_say_what_to_do():
         length_loss(torch.zeros(2, 12), torch.tensor([0, 5]))
     with pytest.raises(RequestError, match="1 seeds were given for 6 sentences"):
         predictor().sample(sentences(), [1])
-    with pytest.raises(RequestError, match="max_tokens 0"):
+    with pytest.raises(RequestError, match="max_tokens is 0; give a whole number"):
         LengthConfig(max_tokens=0)

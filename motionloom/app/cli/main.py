@@ -220,20 +220,36 @@ def _print_options(name: str, json_: bool) -> None:
 
 @app.command("import")
 def import_(
-    source: Annotated[Path, typer.Argument(help="Official checkpoint: .pth, .tar or .safetensors")],
-    kind: Annotated[
-        str, typer.Option(help="What it is: tokenizer, masked, parts_tokenizer, parts_masked, diffusion or evaluator.")
-    ],
-    mean: Annotated[Path, typer.Option(help="Mean.npy the checkpoint was trained with.")],
-    std: Annotated[Path, typer.Option(help="Std.npy the checkpoint was trained with.")],
-    out: Annotated[Path, typer.Option(help="Folder to write; one sub-folder a model.")],
-    licence: Annotated[str, typer.Option(help="Licence of the weights, as their authors state it.")],
+    source: Annotated[Path, typer.Argument(help="Official checkpoint: a .pth, .tar or .safetensors file, or a folder")],
+    kind: Annotated[str, typer.Option(help="What it is; `--kind list` names the kinds.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; `--engine FOLDER` then uses it.")],
+    licence: Annotated[str, typer.Option(help="Licence of the weights, as their authors state it.")] = "not given",
+    mean: Annotated[Path | None, typer.Option(help="Mean.npy the checkpoint was trained with.")] = None,
+    std: Annotated[Path | None, typer.Option(help="Std.npy the checkpoint was trained with.")] = None,
+    text_encoder: Annotated[
+        Path | None, typer.Option(help="Folder of the text tower (CLIP, ImageBind) that the model reads by.")
+    ] = None,
+    length: Annotated[Path | None, typer.Option(help="Official length estimator, where it lies elsewhere.")] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads, if not in the weights.")] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Experts a token, if not in the weights.")] = None,
+    fps: Annotated[float, typer.Option(help="Frame rate that a tokenizer was trained at.")] = 20.0,
+    norm: Annotated[str | None, typer.Option(help="Norm of a tokenizer, where weights do not tell: LN, GN.")] = None,
+    activation: Annotated[str, typer.Option(help="Activation of a tokenizer: relu, silu, gelu.")] = "relu",
 ) -> None:
-    """Turn an official checkpoint into our format."""
-    from motionloom.models.importing import import_checkpoint
+    """Turn official weights into a folder that generates, edits and exports."""
+    from motionloom.engines.importing import ImportOptions, import_kinds, import_official
 
-    for folder in import_checkpoint(source, kind, mean, std, out, licence):
+    if kind == "list":
+        typer.echo("\n".join(import_kinds()))
+        return
+    options = ImportOptions(licence, mean, std, text_encoder, length, heads, top_k, fps, norm, activation)
+    found = import_official(source, kind, out=out, options=options)
+    for folder in found.folders:
         typer.echo(f"wrote {folder}")
+    for what in found.missing:
+        typer.echo(f"missing: {what}")
+    if found.engine:
+        typer.echo(f"{out} is an engine {found.engine!r}: motionloom generate --engine {out} --text ...")
 
 
 def _print_json(value: Any) -> None:

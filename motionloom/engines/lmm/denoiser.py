@@ -33,9 +33,17 @@ from motionloom.motion.blend import resample_smoothly
 from motionloom.motion.contacts import with_contacts
 from motionloom.motion.features.motionverse import decode_unified, encode_unified
 from motionloom.motion.features.motionverse_consistency import agree
-from motionloom.motion.features.motionverse_layout import Unified, UnifiedStats, spread_mask
+from motionloom.motion.features.motionverse_layout import (
+    CORRECT,
+    SIZE,
+    Unified,
+    UnifiedOptions,
+    UnifiedStats,
+    spread_mask,
+)
 from motionloom.motion.motion import Motion
-from motionloom.motion.skeleton import BODY_COLUMNS, CANONICAL
+from motionloom.motion.retarget import retarget
+from motionloom.motion.skeleton import BODY_COLUMNS, CANONICAL, PARTS
 from motionloom.motion.smooth import MAX_WINDOW, smooth
 from motionloom.progress import SILENT, Progress
 from motionloom.schema import ranged
@@ -108,18 +116,27 @@ class Denoiser:
         if not isinstance(checkpoint.model, DiffusionTransformer):
             raise CheckpointError(f"{folder} holds a {checkpoint.kind}; a diffusion model is needed")
         self.model, config = checkpoint.model, checkpoint.model.config
-        needed = (*_STATS, *(("sentence_mean", "sentence_std") if config.text_dim else ()))
+        # The release takes word states alone, as they come; ours have the sentence before them, whitened.
+        self.published = config.swapped_sides
+        whitened = bool(config.text_dim) and not self.published
+        needed = (*_STATS, *(("sentence_mean", "sentence_std") if whitened else ()))
         missing = sorted(set(needed) - set(checkpoint.stats))
         if missing:
             raise CheckpointError(f"{folder} has no {', '.join(missing)}: export it by `motionloom train`")
         values = checkpoint.stats
         if values["frames"].shape != (3,):
             raise CheckpointError(f"{folder} was written by an older motionloom: train it again, or export it anew")
+        sizes = {"mean": (SIZE,), "std": (SIZE,), "parts": (len(PARTS),)}
+        sizes |= dict.fromkeys(("sentence_mean", "sentence_std"), (config.text_dim,)) if whitened else {}
+        for name, shape in sizes.items():
+            if tuple(values[name].shape) != shape:
+                raise CheckpointError(f"{folder}: {name} has shape {tuple(values[name].shape)}; {shape} is needed")
+        self.codec = UnifiedOptions.published() if self.published else CORRECT
         self.stats = UnifiedStats(values["mean"], values["std"])
         self.rates: tuple[float, ...] = tuple(sorted(values["rates"].tolist()))
         self.shortest, self.longest, self.pieces = (int(number) for number in values["frames"].tolist())
         self.parts: Bool[Tensor, " P"] = values["parts"]
-        self.sentence = (values["sentence_mean"], values["sentence_std"]) if config.text_dim else None
+        self.sentence = (values["sentence_mean"], values["sentence_std"]) if whitened else None
         self.schedule = NoiseSchedule.linear()
 
     @property
@@ -129,7 +146,8 @@ class Denoiser:
         Raises:
             CheckpointError: It is not bundled, and its weights are not where they are said to be.
         """
-        return named_encoder(self.model.config.text_encoder)
+        config = self.model.config
+        return named_encoder(config.text_encoder, word_dim=config.text_dim if self.published else None)
 
     @property
     def min_seconds(self) -> float:
@@ -186,10 +204,11 @@ class Denoiser:
         def mend(guess: Tensor, step: int) -> Tensor:
             if known is not None and mask is not None:
                 guess = torch.where(spread_mask(mask), known, guess)
-            if step >= AGREES * len(self.schedule):
+            # What is made consistent are features of our codec.
+            if self.published or step >= AGREES * len(self.schedule):
                 return guess
             rows = agree(self.stats.denormalize(_joined(guess, lengths)), self.stats, self.parts, fps, cells)
-            return _cut(self.stats.normalize(rows, self.parts.expand(frames, -1)), edges)
+            return _cut(self.stats.normalize(rows, self.parts.expand(frames, -1), self.codec), edges)
 
         clips = Clips(
             self.parts.expand(count, int(lengths.max()), -1), lengths, torch.full((count,), 1 / fps), none, none, mask,
@@ -207,7 +226,11 @@ class Denoiser:
         )  # fmt: skip
         scores = _joined(scores, lengths)
         parts = self.parts.expand(frames, -1)
-        made = decode_unified(Unified(self.stats.denormalize(scores), parts, fps), CANONICAL).motion
+        unified = Unified(self.stats.denormalize(scores), parts, fps)
+        made = decode_unified(unified, CANONICAL, self.codec).motion
+        if self.published:
+            # Its rotations are fitted to positions of a body of the data's size.
+            made = retarget(made.with_(valid=None))
         if bool(self.parts[BODY_COLUMNS].all()):
             made = made.with_(valid=None)
         if fps != job.fps:
@@ -246,8 +269,9 @@ class Denoiser:
         given: dict[str, Condition] = {}
         count, frames, told = len(edges) - 1, edges[-1], job.follows
         yes = torch.ones(count, dtype=torch.bool)
-        if told.text and self.sentence is not None:
-            tokens, valid = text_tokens(self.text([told.text]), *self.sentence)
+        if told.text and self.model.config.text_dim:
+            read = self.text([told.text])
+            tokens, valid = (read.words, read.valid) if self.sentence is None else text_tokens(read, *self.sentence)
             given["text"] = Condition(tokens.expand(count, -1, -1), yes, valid.expand(count, -1))
         for name, sound in (("music", told.music), ("speech", told.speech)):
             if sound is not None:

@@ -4,11 +4,11 @@ Requests, seeds and answers are those of ``generate.py``; how frames are made st
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool
@@ -46,6 +46,7 @@ class LMM(Engine):
 
     name = "lmm"
     Options = LMMOptions
+    imports: ClassVar[Mapping[str, str]] = {"diffusion": "motionloom.engines.lmm.importing:import_diffusion"}
 
     def __init__(self, folder: Path) -> None:
         inside = folder / "diffusion" if (folder / "diffusion" / "config.json").is_file() else folder
@@ -72,11 +73,14 @@ class LMM(Engine):
         if (folder / "diffusion" / "config.json").is_file():
             return True
         config = folder / "config.json"
-        return config.is_file() and '"kind": "diffusion"' in config.read_text(encoding="utf-8")
+        return config.is_file() and b'"kind": "diffusion"' in config.read_bytes()[: 1 << 16]
 
     @property
     def capabilities(self) -> frozenset[str]:
         """What a request may need; conditions are those that the model was trained with."""
+        if self.denoiser.published:
+            # Sound and video of the release are ImageBind's; known cells it reads with noise only.
+            return frozenset({"unconditioned", *(("text",) if self.denoiser.model.config.text_dim else ())})
         return frozenset({"unconditioned", "known frames", "known parts", *self.denoiser.model.config.modalities})
 
     @property

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from motionloom.conditions.audio import MIN_SECONDS, RATE, SILENCE, Sound, resample
@@ -28,6 +28,7 @@ from motionloom.models.tokenizers.music import LEVEL, MusicTokenizer
 from motionloom.motion import rotations as rot
 from motionloom.motion.blend import resample_smoothly, runs
 from motionloom.motion.features.humanml3d import decode_features, encode_features
+from motionloom.motion.features.humanml3d_published import published_of_motion, published_on_canonical
 from motionloom.motion.features.layout import LAYOUTS
 from motionloom.motion.motion import Motion, take
 from motionloom.motion.retarget import retarget
@@ -37,6 +38,8 @@ from motionloom.progress import SILENT, Progress
 from motionloom.schema import ranged
 
 FPS = LAYOUTS["humanml3d"].fps
+PUBLISHED_FPS = "published_fps"
+"""Frame rate of an imported tokenizer's features, among its statistics."""
 MODELS = {"language": MotionLM, "motion": MotionTokenizer, "music": MusicTokenizer}
 """Sub-folders of an engine, and what they hold."""
 SHORTEST = 3
@@ -128,14 +131,20 @@ class MotionLanguageModel:
                 f" {codes[0]} and {codes[1]}; they were not trained together"
             )
         stats = self.checkpoints["motion"].stats
-        if {len(stats[name]) for name in ("mean", "std")} != {LAYOUTS["humanml3d"].size}:
+        if {len(stats.get(name, ())) for name in ("mean", "std")} != {LAYOUTS["humanml3d"].size}:
             raise CheckpointError(f"{folder / 'motion'} has no statistics of {LAYOUTS['humanml3d'].size} features")
+        # Imported tokenizers read the datasets' own features, each at its own frame rate.
+        self.published = PUBLISHED_FPS in stats
+        self.fps = float(stats[PUBLISHED_FPS]) if self.published else FPS
         self.stats, self.writer = Stats(stats["mean"], stats["std"]), Decoder(language)
+
+    def _features(self, motion: Motion) -> Float[Tensor, "T D"]:
+        return published_of_motion(motion, LAYOUTS["humanml3d"]) if self.published else encode_features(motion)
 
     @property
     def rate(self) -> float:
         """Motion codes a second."""
-        return FPS / self.motion.frames_per_token
+        return self.fps / self.motion.frames_per_token
 
     @property
     def max_codes(self) -> int:
@@ -243,11 +252,11 @@ class MotionLanguageModel:
             raise RequestError(
                 f"the motion lasts {motion.seconds:.4g} s; at most {max_seconds:.4g} s are read: cut it first"
             )
-        body = retarget(motion).at_fps(FPS)
+        body = retarget(motion).at_fps(self.fps)
         if len(body) < SHORTEST * self.motion.frames_per_token:
             least = SHORTEST / self.rate
             raise RequestError(f"the motion lasts {motion.seconds:.3g} s; at least {least:g} s are read")
-        return self.motion.encode(self.stats.normalize(encode_features(body))[None])[0]
+        return self.motion.encode(self.stats.normalize(self._features(body))[None])[0]
 
     @torch.no_grad()
     def decode(self, codes: Int[Tensor, " N"], frames: int | None = None, planted: bool = False) -> Motion:
@@ -258,8 +267,12 @@ class MotionLanguageModel:
             frames: How many of them; all when left out.
             planted: Let the root's way follow from the feet that stand; not for motions that partly exist already.
         """
-        motion = decode_features(self.stats.restore(self.motion.decode(codes[None]))[0], "humanml3d", FPS)
-        motion = follow_feet(motion) if planted else motion
+        features = self.stats.restore(self.motion.decode(codes[None]))[0]
+        if self.published:
+            motion = published_on_canonical(features, LAYOUTS["humanml3d"], fps=self.fps)
+        else:
+            motion = decode_features(features, "humanml3d", self.fps)
+            motion = follow_feet(motion) if planted else motion
         return motion if frames is None else take(motion, torch.arange(frames))
 
     @torch.no_grad()
@@ -270,9 +283,9 @@ class MotionLanguageModel:
         own rate. Every unbroken run is encoded by itself: nothing of the unknown frames gets in.
         """
         fps, count, size = line.motion.fps, len(line.motion), self.motion.frames_per_token
-        moments = math.ceil((count - 1) / fps * FPS - _SLACK) + 1
+        moments = math.ceil((count - 1) / fps * self.fps - _SLACK) + 1
         frames = -(-moments // size) * size
-        place = torch.arange(frames, dtype=torch.float64) * (fps / FPS)
+        place = torch.arange(frames, dtype=torch.float64) * (fps / self.fps)
         low, high = (place + _SLACK).floor().long(), (place - _SLACK).ceil().long()
         inside = high < count
         low, high = low.clamp(max=count - 1), high.clamp(max=count - 1)
@@ -284,13 +297,13 @@ class MotionLanguageModel:
             rotations=rot.slerp(line.motion.rotations[low], line.motion.rotations[high], weight[:, None]),
             root=torch.lerp(line.motion.root[low], line.motion.root[high], weight[:, None])
             / leg_scale(line.motion.skeleton),
-            fps=FPS,
+            fps=self.fps,
             contacts=None,
         )
         codes = torch.full((len(cells),), MASKED)
         for run in runs(cells):
             piece = take(motion, torch.arange(run.start * size, run.stop * size))
-            codes[run.start : run.stop] = self.motion.encode(self.stats.normalize(encode_features(piece))[None])[0]
+            codes[run.start : run.stop] = self.motion.encode(self.stats.normalize(self._features(piece))[None])[0]
         return codes
 
     @torch.no_grad()
@@ -300,7 +313,7 @@ class MotionLanguageModel:
         known = self.encode_timeline(line)
         # The last code may be begun only: the frames that it lacks are held.
         frames = torch.arange(len(known) * self.motion.frames_per_token).clamp(max=len(motion) - 1)
-        whole = self.stats.normalize(encode_features(motion)[frames])
+        whole = self.stats.normalize(self._features(motion)[frames])
         return self.decode_timeline(line, self.motion.encode(whole[None])[0], known)
 
     def decode_timeline(self, line: Timeline, codes: Int[Tensor, " N"], known: Int[Tensor, " N"]) -> Motion:
@@ -313,7 +326,7 @@ class MotionLanguageModel:
         """
         made, source = self.decode(codes), line.motion
         made = made.with_(root=made.root * leg_scale(source.skeleton))
-        if source.fps == FPS:
+        if source.fps == self.fps:
             made = take(made, torch.arange(len(source)))
         else:
             made = resample_smoothly(made, torch.arange(len(source)) / source.fps, source.fps)

@@ -9,11 +9,11 @@ Source: M3GPT (arXiv 2405.16273), sections 3.2 and 3.5; long dance as in its sec
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor
 from motionloom.conditions.audio import Sound
 from motionloom.engines.base import Engine
 from motionloom.engines.m3gpt import words
-from motionloom.engines.m3gpt.decoder import FPS, SHORTEST, M3GPTOptions, MotionLanguageModel, Prompt, prompt_parts
+from motionloom.engines.m3gpt.decoder import SHORTEST, M3GPTOptions, MotionLanguageModel, Prompt, prompt_parts
 from motionloom.engines.options import EngineOptions
 from motionloom.engines.request import MAX_SECONDS, Request, Segment
 from motionloom.engines.seeds import item_seed
@@ -74,9 +74,13 @@ class M3GPT(Engine):
 
     name = "m3gpt"
     Options = M3GPTOptions
+    imports: ClassVar[Mapping[str, str]] = {
+        kind: f"motionloom.engines.m3gpt.importing:import_{kind}" for kind in ("language", "tokenizer", "music")
+    }
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.model = folder, MotionLanguageModel(folder)
+        self.fps = self.model.fps
 
     @classmethod
     def open(cls, folder: Path, **options: Any) -> "M3GPT":
@@ -207,7 +211,7 @@ class M3GPT(Engine):
             at += seconds or 0.0
         known = all(piece.codes is not None for piece in pieces)
         nothing = torch.zeros(0, dtype=torch.long)
-        return _Plan(tuple(pieces), nothing, frames=round(at * FPS) if known else None)
+        return _Plan(tuple(pieces), nothing, frames=round(at * self.model.fps) if known else None)
 
     def _pieces(self, text: str, music: Tensor | None, at: float, seconds: float | None, final: bool) -> list[Piece]:
         """Cut a segment that begins at a time [s] into stretches that a prompt can hold."""

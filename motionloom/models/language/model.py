@@ -8,6 +8,8 @@ Shapes: ``B`` items, ``S`` source tokens, ``N`` answer tokens, ``V`` rows of the
 Source: M3GPT (arXiv 2405.16273), section 3.2; T5 (arXiv 1910.10683).
 """
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from motionloom.errors import CheckpointError, RequestError
-from motionloom.models.language.vocabulary import MINILM, Pieces, Vocabulary, train_pieces
+from motionloom.models.language.vocabulary import MINILM, SPECIAL_ROWS, Pieces, Vocabulary, train_pieces
 from motionloom.schema import check, ranged
 
 Backbone = Literal["t5", "llama"]
@@ -237,7 +239,12 @@ def from_transformers(
                 raise CheckpointError(
                     f"{name} has {len(old)} rows, its tokenizer {text}: they belong to different models"
                 )
-            old = torch.cat((old[:text].float(), _new_rows(old[:text].float(), len(now) - text, rows, name, stream)))
+            if len(old) >= len(now):
+                # M3GPT's form: behind the text stand the same rows as ours.
+                old = old[: len(now)].float()
+            else:
+                new = _new_rows(old[:text].float(), len(now) - text, rows, name, stream)
+                old = torch.cat((old[:text].float(), new))
         if old.shape != now.shape:
             raise CheckpointError(f"{name} has shape {tuple(old.shape)}; {tuple(now.shape)} is needed")
         ours[name] = old.to(now)
@@ -247,7 +254,7 @@ def from_transformers(
 
 def from_folder(
     folder: Path, gguf: str | None = None, motion_codes: int = 512, music_codes: int = 2048, max_tokens: int = 980,
-    rows: NewRows = "moments", seed: int = 0,
+    rows: NewRows = "moments", seed: int = 0, *, needs_codes: bool = False,
 ) -> MotionLM:  # fmt: skip
     """Read a T5, flan-T5 or SmolLM2 directory of ``transformers`` and give it rows of motion and music.
 
@@ -259,6 +266,7 @@ def from_folder(
         max_tokens: See ``from_transformers``.
         rows: See ``from_transformers``.
         seed: See ``from_transformers``.
+        needs_codes: Whether it must have rows of motion and music already, as M3GPT's has.
 
     Raises:
         CheckpointError: Something is missing, or the network is of another kind.
@@ -279,9 +287,35 @@ def from_folder(
         pieces = tokenizer.backend_tokenizer.to_str()
     except (OSError, ValueError, ImportError) as error:
         raise CheckpointError(f"{folder} cannot be read: {' '.join(str(error).split())[:200]}") from None
+    pieces, found = without_codes(pieces)
+    motion_codes, music_codes = found or (motion_codes, music_codes)
     end = str(tokenizer.eos_token)
     pad = str(tokenizer.pad_token or end)
-    return from_transformers(network, pieces, pad, end, motion_codes, music_codes, max_tokens, rows, seed)
+    made = from_transformers(network, pieces, pad, end, motion_codes, music_codes, max_tokens, rows, seed)
+    given = cast(Any, network).get_input_embeddings().weight.shape[0]
+    if needs_codes and given < made.vocabulary.rows:
+        raise CheckpointError(
+            f"{folder} has {given} rows; with {motion_codes} motion and {music_codes} music codes there must be"
+            f" {made.vocabulary.rows}: it writes text only"
+        )
+    return made
+
+
+def without_codes(pieces: str) -> tuple[str, tuple[int, int] | None]:
+    """A ``tokenizer.json`` without the pieces of M3GPT's release: ``<motion_id_0>``, ``<audio_id_0>`` and so on.
+
+    Returns:
+        The text pieces alone, and how many codes of motion and music were among the others; None without any.
+    """
+    whole = json.loads(pieces)
+    added = whole.get("added_tokens", [])
+    marks = {id(entry): re.fullmatch(r"<(motion|audio)_id_(\d+)>", entry["content"]) for entry in added}
+    names = [mark[1] for mark in marks.values() if mark is not None]
+    counts = {name: names.count(name) for name in ("motion", "audio")}
+    if min(counts.values()) <= SPECIAL_ROWS:
+        return pieces, None
+    whole["added_tokens"] = [entry for entry in added if marks[id(entry)] is None]
+    return json.dumps(whole), (counts["motion"] - SPECIAL_ROWS, counts["audio"] - SPECIAL_ROWS)
 
 
 @cache

@@ -300,9 +300,9 @@ def published_of_motion(motion: Motion, layout: Layout) -> Float[Tensor, "T D"]:
     return torch.cat((features, features[-1:]))
 
 
-def published_on_canonical(features: Float[Tensor, "T D"], layout: Layout) -> Motion:
-    """As ``published_motion``, moved onto the canonical body."""
-    return retarget(published_motion(features, layout, layout.fps))
+def published_on_canonical(features: Float[Tensor, "T D"], layout: Layout, *, fps: float | None = None) -> Motion:
+    """As ``published_motion``, moved onto the canonical body; ``fps`` is the layout's when left out."""
+    return retarget(published_motion(features, layout, layout.fps if fps is None else fps))
 
 
 def _size(offsets: Float[Tensor, "J 3"], body: PublishedBody) -> Tensor:
