@@ -122,7 +122,7 @@ def build(store: Store) -> tuple[NoveltyTable, dict[str, Any]]:
     verbs = np.array([place % 2 for place, texts in enumerate(unknown.values()) for _ in texts])
     sets = {"free": (free, encode(free)), "unknown": ([t for texts in unknown.values() for t in texts], None)}
     sets["unknown"] = sets["unknown"][0], encode(sets["unknown"][0])
-    best: tuple[float, NoveltyTable, dict[str, Any]] | None = None
+    best: tuple[tuple[float, float], NoveltyTable, dict[str, Any]] | None = None
     for weight in WEIGHTS:
         trial = replace(table, weight=weight)
         inside = np.array([trial.judge(texts[row], vectors[row]).distance for row in asked])
@@ -137,7 +137,7 @@ def build(store: Store) -> tuple[NoveltyTable, dict[str, Any]]:
             )
             outside += [left.judge(texts[row], vectors[row]).distance for row in asked[owner[asked] == name]]
         known = np.array([trial.judge(*pair).distance for pair in zip(*sets["free"], strict=True)])
-        threshold = float(np.quantile(known[halves == 0], 1 - FALSE_ALARMS))
+        threshold = float(np.quantile(known[halves == 0], 1 - FALSE_ALARMS, method="higher"))
         far = np.array([trial.judge(*pair).distance for pair in zip(*sets["unknown"], strict=True)])
         figures = {
             "weight": weight,
@@ -162,8 +162,8 @@ def build(store: Store) -> tuple[NoveltyTable, dict[str, Any]]:
                 "roc_auc against the free sentences": area(known, far),
             },
         }
-        score = float((far[verbs == 0] > threshold).mean())
-        print(f"weight {weight}: threshold {threshold:.3f}, {score=:.3f}, {figures['thirty unknown actions']}")
+        score = float((far[verbs == 0] > threshold).mean()), area(known[halves == 0], far[verbs == 0])
+        print(f"weight {weight}: threshold {threshold:.3f}, {score}, {figures['thirty unknown actions']}")
         if best is None or score > best[0]:
             best = score, replace(trial, threshold=threshold), figures
     assert best is not None
@@ -185,7 +185,8 @@ def curve(known: np.ndarray, unknown: np.ndarray) -> list[list[float]]:
 
 def measure(table: NoveltyTable) -> dict[str, Any]:
     """What a table says of the free sentences and of the thirty actions, by sentence."""
-    known = table(prompts())
+    grammar = tomllib.loads((resources.files("motionloom.metrics") / "prompts.toml").read_text("utf-8"))["grammar"]
+    known = table([*prompts(), *(entry["text"] for entry in grammar)])
     unknown = {verb: table(texts) for verb, texts in unknown_actions().items()}
     rows = {
         verb: {found.text: [round(found.distance, 3), found.unknown, found.nearest] for found in several}
