@@ -62,6 +62,7 @@ class NoveltyTable:
         weight: What the share of words that no caption has counts.
         threshold: Distance from which on a sentence is unknown.
         encoder: Name of the text encoder that made the vectors.
+        sources: Datasets whose captions they are.
     """
 
     captions: tuple[str, ...]
@@ -70,6 +71,7 @@ class NoveltyTable:
     weight: float
     threshold: float
     encoder: str
+    sources: tuple[str, ...] = ()
 
     def __call__(self, texts: Sequence[str], encoder: TextEncoder | None = None) -> list[Novelty]:
         """Look sentences up.
@@ -112,6 +114,7 @@ class NoveltyTable:
         save_file({"vectors": packed}, folder / "vectors.safetensors")
         facts = {
             "format": _FORMAT, "encoder": self.encoder, "weight": self.weight, "threshold": self.threshold,
+            "sources": list(self.sources),
             "captions": list(self.captions), "stems": sorted(self.stems),
         }  # fmt: skip
         (folder / "captions.json").write_text(json.dumps(facts, indent=0) + "\n", encoding="utf-8")
@@ -132,23 +135,43 @@ def load_table(folder: Path) -> NoveltyTable:
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return NoveltyTable(
             tuple(facts["captions"]), vectors, frozenset(facts["stems"]), float(facts["weight"]),
-            float(facts["threshold"]), str(facts["encoder"]),
+            float(facts["threshold"]), str(facts["encoder"]), tuple(facts.get("sources", ())),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder}: is no table of captions ({error}); make one with runs/novelty.py") from None
 
 
-@lru_cache(maxsize=1)
-def bundled_table() -> NoveltyTable:
-    """The table of the captions that the bundled starters were trained on."""
-    return load_table(Path(str(files("motionloom"))) / "starter" / "novelty")
+@lru_cache(maxsize=8)
+def bundled_table(sources: frozenset[str] | None = None) -> NoveltyTable:
+    """The table of the captions that bundled weights were trained on.
+
+    Args:
+        sources: Datasets that the weights learned from, as their data card names them; all of them when left out.
+            The table with most sources that are all among these is taken.
+
+    Raises:
+        CheckpointError: No bundled table has captions of these datasets alone.
+    """
+    folder = Path(str(files("motionloom"))) / "starter" / "novelty"
+    tables = [load_table(place) for place in sorted(folder.iterdir()) if place.is_dir()]
+    fitting = [table for table in tables if sources is None or set(table.sources) <= sources]
+    if not fitting:
+        known = "; ".join(", ".join(table.sources) for table in tables)
+        raise CheckpointError(
+            f"no table of captions for weights of {', '.join(sorted(sources or ()))}; there are: {known}"
+        )
+    return max(fitting, key=lambda table: len(table.sources))
 
 
-def novelty(text: str) -> Novelty:
-    """How far a sentence is from what the bundled starters have learned.
+def novelty(text: str, sources: frozenset[str] | None = None) -> Novelty:
+    """How far a sentence is from what bundled weights have learned.
+
+    Args:
+        text: The sentence.
+        sources: Datasets that the weights learned from; all when left out.
 
     Raises:
         RequestError: The text is empty or has more than 1,000 characters.
     """
     with torch.inference_mode():
-        return bundled_table()([text])[0]
+        return bundled_table(sources)([text])[0]

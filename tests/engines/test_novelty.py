@@ -105,3 +105,15 @@ def test_the_bundled_table_keeps_its_promises():
     assert len(alarms) <= 0.05 * len(texts), alarms
     assert not novelty("a person walks forward").unknown
     assert novelty("a person knits a scarf").unknown
+
+
+def test_weights_of_two_sets_have_a_table_of_their_own():
+    """What one starter learned is unknown to another."""
+    small, whole = bundled_table(frozenset(("bandai", "cmu"))), bundled_table()
+    assert set(small.sources) < set(whole.sources)
+    assert set(small.captions) < set(whole.captions)
+    squat = "a person does a deep squat with both arms raised overhead"
+    assert novelty(squat, frozenset(("bandai", "cmu"))).distance > novelty(squat).distance + 0.05
+    assert not novelty("an old person walks", frozenset(("bandai", "cmu"))).unknown
+    with pytest.raises(CheckpointError, match="no table of captions for weights of kit"):
+        bundled_table(frozenset(("kit",)))
