@@ -142,36 +142,29 @@ def load_table(folder: Path) -> NoveltyTable:
 
 
 @lru_cache(maxsize=8)
-def bundled_table(sources: frozenset[str] | None = None) -> NoveltyTable:
-    """The table of the captions that bundled weights were trained on.
+def bundled_table(engine: str = "mmm") -> NoveltyTable:
+    """The table of the captions that the bundled weights of an engine were trained on.
 
     Args:
-        sources: Datasets that the weights learned from, as their data card names them; all of them when left out.
-            The table with most sources that are all among these is taken.
+        engine: Name of a bundled engine. Its own table lies in its folder; those without share one.
 
     Raises:
-        CheckpointError: No bundled table has captions of these datasets alone.
+        CheckpointError: There is none that can be read.
     """
-    folder = Path(str(files("motionloom"))) / "starter" / "novelty"
-    tables = [load_table(place) for place in sorted(folder.iterdir()) if place.is_dir()]
-    fitting = [table for table in tables if sources is None or set(table.sources) <= sources]
-    if not fitting:
-        known = "; ".join(", ".join(table.sources) for table in tables)
-        raise CheckpointError(
-            f"no table of captions for weights of {', '.join(sorted(sources or ()))}; there are: {known}"
-        )
-    return max(fitting, key=lambda table: len(table.sources))
+    starters = Path(str(files("motionloom"))) / "starter"
+    own = starters / engine / "novelty"
+    return load_table(own if own.is_dir() else starters / "novelty")
 
 
-def novelty(text: str, sources: frozenset[str] | None = None) -> Novelty:
-    """How far a sentence is from what bundled weights have learned.
+def novelty(text: str, engine: str = "mmm") -> Novelty:
+    """How far a sentence is from what the bundled weights of an engine have learned.
 
     Args:
         text: The sentence.
-        sources: Datasets that the weights learned from; all when left out.
+        engine: Name of a bundled engine.
 
     Raises:
         RequestError: The text is empty or has more than 1,000 characters.
     """
     with torch.inference_mode():
-        return bundled_table(sources)([text])[0]
+        return bundled_table(engine)([text])[0]
