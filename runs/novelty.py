@@ -1,12 +1,15 @@
 """Make the table of captions that unknown sentences are told by, and measure it.
 
-    python runs/novelty.py build --store STORE [--table motionloom/starter/novelty] [--out results/novelty.json]
-    python runs/novelty.py measure [--table motionloom/starter/novelty]
+    python runs/novelty.py build --store STORE [--table motionloom/starter/mmm/novelty] [--out results/novelty.json]
+    python runs/novelty.py restrict --store STORE --sources bandai cmu --to motionloom/starter/novelty
+    python runs/novelty.py measure [--table motionloom/starter/mmm/novelty]
 
 Whole families of actions are left out of the table in turn: their captions should be found unknown, captions of
 families that stay (not those in the table) known. Freely worded sentences of known actions (metrics/prompts.toml and
 action_prompts.toml) set the threshold by one half, at 5 % false alarms, and are counted by the other; so are thirty
 actions that nobody learned (metrics/unknown_actions.toml), half of which help to choose what new words weigh.
+``restrict`` keeps the captions of some sources, for weights that learned from these alone; sentences of the other
+actions are then unknown as well.
 """
 
 import argparse
@@ -34,6 +37,8 @@ WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 FALSE_ALARMS = 0.05
 _SAMPLED, _KEPT, _ASKED = 420, 260, 20
 """Of each family: predicates that are encoded, captions that stand in the table, captions that are asked for."""
+_MARGIN = 0.001
+"""More than what is lost by writing vectors with eight bits: the sentence at the threshold is known."""
 # Labels of one family: leaving one of two actions that look alike out leaves nothing out.
 _FAMILIES = (
     (r"wave|bye|raise-up|respond|raises? ", "raise and wave"),
@@ -52,6 +57,12 @@ def family(clip: Clip) -> str:
     """The family of actions a clip belongs to."""
     label = next(clip.labels[name] for name in ("action", "content", "description") if name in clip.labels).lower()
     return next((name for pattern, name in _FAMILIES if re.search(pattern, label)), label)
+
+
+def older_prompts() -> list[str]:
+    """Sentences of the actions of Bandai-Namco and CMU, most of them freely worded."""
+    old = tomllib.loads((resources.files("motionloom.metrics") / "prompts.toml").read_text("utf-8"))
+    return [entry["text"] for group in ("grammar", "free", "fresh") for entry in old[group]]
 
 
 def prompts() -> list[str]:
@@ -109,8 +120,9 @@ def build(store: Store) -> tuple[NoveltyTable, dict[str, Any]]:
         [np.flatnonzero(owner == name)[covering(vectors[owner == name], _KEPT)] for name in names]
     )  # fmt: skip
     table = NoveltyTable(
-        tuple(texts[row] for row in kept), vectors[kept], frozenset().union(*stems.values()), 0.0, 1.0, minilm().name
-    )
+        tuple(texts[row] for row in kept), vectors[kept], frozenset().union(*stems.values()), 0.0, 1.0, minilm().name,
+        tuple(sorted({clip.source for clip in store.split("train")})),
+    )  # fmt: skip
     others = np.setdiff1d(np.arange(len(texts)), kept)
     asked = np.concatenate(
         [rng.permutation(rows)[:_ASKED] for name in names if len(rows := others[owner[others] == name])]
@@ -122,7 +134,7 @@ def build(store: Store) -> tuple[NoveltyTable, dict[str, Any]]:
     verbs = np.array([place % 2 for place, texts in enumerate(unknown.values()) for _ in texts])
     sets = {"free": (free, encode(free)), "unknown": ([t for texts in unknown.values() for t in texts], None)}
     sets["unknown"] = sets["unknown"][0], encode(sets["unknown"][0])
-    best: tuple[float, NoveltyTable, dict[str, Any]] | None = None
+    best: tuple[tuple[float, float], NoveltyTable, dict[str, Any]] | None = None
     for weight in WEIGHTS:
         trial = replace(table, weight=weight)
         inside = np.array([trial.judge(texts[row], vectors[row]).distance for row in asked])
@@ -137,7 +149,7 @@ def build(store: Store) -> tuple[NoveltyTable, dict[str, Any]]:
             )
             outside += [left.judge(texts[row], vectors[row]).distance for row in asked[owner[asked] == name]]
         known = np.array([trial.judge(*pair).distance for pair in zip(*sets["free"], strict=True)])
-        threshold = float(np.quantile(known[halves == 0], 1 - FALSE_ALARMS))
+        threshold = float(np.quantile(known[halves == 0], 1 - FALSE_ALARMS, method="higher")) + _MARGIN
         far = np.array([trial.judge(*pair).distance for pair in zip(*sets["unknown"], strict=True)])
         figures = {
             "weight": weight,
@@ -162,12 +174,43 @@ def build(store: Store) -> tuple[NoveltyTable, dict[str, Any]]:
                 "roc_auc against the free sentences": area(known, far),
             },
         }
-        score = float((far[verbs == 0] > threshold).mean())
-        print(f"weight {weight}: threshold {threshold:.3f}, {score=:.3f}, {figures['thirty unknown actions']}")
+        score = float((far[verbs == 0] > threshold).mean()), area(known[halves == 0], far[verbs == 0])
+        print(f"weight {weight}: threshold {threshold:.3f}, {score}, {figures['thirty unknown actions']}")
         if best is None or score > best[0]:
             best = score, replace(trial, threshold=threshold), figures
     assert best is not None
     return best[1], best[2] | {"captions in the table": len(table.captions), "store": store.digest}
+
+
+def restrict(store: Store, base: NoveltyTable, sources: list[str]) -> tuple[NoveltyTable, dict[str, Any]]:
+    """The captions of a table that clips of some sources have, with a threshold of their own."""
+    said = {
+        text
+        for clip in store.split("train")
+        if clip.source in sources
+        for text in (*clip.captions, *clip.mirrored)
+    }  # fmt: skip
+    rows = [row for row, caption in enumerate(base.captions) if caption in said]
+    table = replace(
+        base,
+        captions=tuple(base.captions[row] for row in rows),
+        vectors=base.vectors[rows],
+        stems=frozenset(stem for text in said for stem in content_stems(text)),
+        sources=tuple(sorted(sources)),
+    )
+    free, far = older_prompts(), [text for texts in unknown_actions().values() for text in texts]
+    others = [text for text in prompts() if text not in set(free)]
+    distances = [
+        np.array([table.judge(*pair).distance for pair in zip(texts, encode(texts), strict=True)])
+        for texts in (free, far, others)
+    ]
+    halves = np.array([hashlib.sha256(text.encode()).digest()[0] % 2 for text in free])
+    threshold = float(np.quantile(distances[0][halves == 0], 1 - FALSE_ALARMS, method="higher")) + _MARGIN
+    names = ("sentences of known actions", "thirty unknown actions", "sentences of actions of the other sources")
+    figures = {name: float((found > threshold).mean()) for name, found in zip(names, distances, strict=True)}
+    figures["sentences of known actions, other half"] = float((distances[0][halves == 1] > threshold).mean())
+    facts = {"threshold": threshold, "found unknown": figures, "captions in the table": len(rows)}
+    return replace(table, threshold=threshold), facts
 
 
 def area(known: np.ndarray, unknown: np.ndarray) -> float:
@@ -185,7 +228,8 @@ def curve(known: np.ndarray, unknown: np.ndarray) -> list[list[float]]:
 
 def measure(table: NoveltyTable) -> dict[str, Any]:
     """What a table says of the free sentences and of the thirty actions, by sentence."""
-    known = table(prompts())
+    grammar = tomllib.loads((resources.files("motionloom.metrics") / "prompts.toml").read_text("utf-8"))["grammar"]
+    known = table([*prompts(), *(entry["text"] for entry in grammar)])
     unknown = {verb: table(texts) for verb, texts in unknown_actions().items()}
     rows = {
         verb: {found.text: [round(found.distance, 3), found.unknown, found.nearest] for found in several}
@@ -206,9 +250,11 @@ def measure(table: NoveltyTable) -> dict[str, Any]:
 def main() -> None:
     """Build or measure, print and write the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=("build", "measure"))
+    parser.add_argument("what", choices=("build", "restrict", "measure"))
     parser.add_argument("--store", type=Path)
-    parser.add_argument("--table", type=Path, default=Path("motionloom/starter/novelty"))
+    parser.add_argument("--sources", nargs="+", default=[])
+    parser.add_argument("--table", type=Path, default=Path("motionloom/starter/mmm/novelty"))
+    parser.add_argument("--to", type=Path, help="folder of a restricted table")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -219,7 +265,13 @@ def main() -> None:
                 parser.error("build needs --store")
             table, results = build(Store(options.store))
             table.save(options.table)
-        results |= measure(load_table(options.table))
+        elif options.what == "restrict":
+            if not (options.store and options.sources and options.to):
+                parser.error("restrict needs --store, --sources and --to")
+            table, results = restrict(Store(options.store), load_table(options.table), options.sources)
+            table.save(options.to)
+        if options.what != "restrict":
+            results |= measure(load_table(options.table))
     shown = {key: value for key, value in results.items() if key != "unknown"}
     print(json.dumps(shown, indent=1))
     if options.out:

@@ -62,6 +62,7 @@ class NoveltyTable:
         weight: What the share of words that no caption has counts.
         threshold: Distance from which on a sentence is unknown.
         encoder: Name of the text encoder that made the vectors.
+        sources: Datasets whose captions they are.
     """
 
     captions: tuple[str, ...]
@@ -70,6 +71,7 @@ class NoveltyTable:
     weight: float
     threshold: float
     encoder: str
+    sources: tuple[str, ...] = ()
 
     def __call__(self, texts: Sequence[str], encoder: TextEncoder | None = None) -> list[Novelty]:
         """Look sentences up.
@@ -112,6 +114,7 @@ class NoveltyTable:
         save_file({"vectors": packed}, folder / "vectors.safetensors")
         facts = {
             "format": _FORMAT, "encoder": self.encoder, "weight": self.weight, "threshold": self.threshold,
+            "sources": list(self.sources),
             "captions": list(self.captions), "stems": sorted(self.stems),
         }  # fmt: skip
         (folder / "captions.json").write_text(json.dumps(facts, indent=0) + "\n", encoding="utf-8")
@@ -132,23 +135,36 @@ def load_table(folder: Path) -> NoveltyTable:
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return NoveltyTable(
             tuple(facts["captions"]), vectors, frozenset(facts["stems"]), float(facts["weight"]),
-            float(facts["threshold"]), str(facts["encoder"]),
+            float(facts["threshold"]), str(facts["encoder"]), tuple(facts.get("sources", ())),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder}: is no table of captions ({error}); make one with runs/novelty.py") from None
 
 
-@lru_cache(maxsize=1)
-def bundled_table() -> NoveltyTable:
-    """The table of the captions that the bundled starters were trained on."""
-    return load_table(Path(str(files("motionloom"))) / "starter" / "novelty")
+@lru_cache(maxsize=8)
+def bundled_table(engine: str = "mmm") -> NoveltyTable:
+    """The table of the captions that the bundled weights of an engine were trained on.
+
+    Args:
+        engine: Name of a bundled engine. Its own table lies in its folder; those without share one.
+
+    Raises:
+        CheckpointError: There is none that can be read.
+    """
+    starters = Path(str(files("motionloom"))) / "starter"
+    own = starters / engine / "novelty"
+    return load_table(own if own.is_dir() else starters / "novelty")
 
 
-def novelty(text: str) -> Novelty:
-    """How far a sentence is from what the bundled starters have learned.
+def novelty(text: str, engine: str = "mmm") -> Novelty:
+    """How far a sentence is from what the bundled weights of an engine have learned.
+
+    Args:
+        text: The sentence.
+        engine: Name of a bundled engine.
 
     Raises:
         RequestError: The text is empty or has more than 1,000 characters.
     """
     with torch.inference_mode():
-        return bundled_table()([text])[0]
+        return bundled_table(engine)([text])[0]

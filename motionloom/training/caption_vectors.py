@@ -13,6 +13,7 @@ from tqdm import tqdm
 from motionloom.conditions.text import TextEncoder, TextFeatures, minilm
 from motionloom.data.store import Clip, Store
 from motionloom.errors import DataError
+from motionloom.models.checkpoint import load_checkpoint
 
 _BATCH = 64
 
@@ -111,6 +112,20 @@ def _earlier(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     if not len(texts) == len(sentence) == len(words) == len(valid):
         return {}
     return {text: (sentence[row], words[row, : valid[row].sum()]) for row, text in enumerate(texts)}
+
+
+def started_whitening(init: str, features: TextFeatures) -> tuple[Float[Tensor, " E"], Float[Tensor, " E"]]:
+    """Mean and spread that a model which goes on from trained weights keeps; those of the captions where it does not.
+
+    Args:
+        init: Folder of the trained model, empty for none: its weights mean sentences whitened by its figures.
+        features: The captions of the store.
+    """
+    if init:
+        trained = load_checkpoint(Path(init)).stats
+        if "sentence_mean" in trained and "sentence_std" in trained:
+            return trained["sentence_mean"].float(), trained["sentence_std"].float()
+    return whitening(features)
 
 
 def whitening(features: TextFeatures) -> tuple[Float[Tensor, " E"], Float[Tensor, " E"]]:

@@ -42,7 +42,7 @@ from motionloom.motion.features.motionverse_layout import (
 )
 from motionloom.motion.skeleton import BODY_COLUMNS, PARTS
 from motionloom.schema import ranged
-from motionloom.training.caption_vectors import caption_table, whitening
+from motionloom.training.caption_vectors import caption_table, started_whitening
 from motionloom.training.cards import Origins, card
 from motionloom.training.diffusion_batches import MOST_PIECES, Batch
 from motionloom.training.diffusion_prior import fit_prior
@@ -217,7 +217,7 @@ class DiffusionTask:
     @cached_property
     def whitening(self) -> tuple[Tensor, Tensor]:
         """Mean and spread of the captions' sentence vectors."""
-        return whitening(self.captions.features)
+        return started_whitening(self.init, self.captions.features)
 
     def prepare(self) -> None:
         """Measure or load the statistics, encode the captions, list the sound."""

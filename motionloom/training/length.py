@@ -15,7 +15,7 @@ from motionloom.data.store import Store
 from motionloom.models.checkpoint import save_checkpoint
 from motionloom.models.length import LengthConfig, LengthPredictor, length_loss
 from motionloom.schema import ranged
-from motionloom.training.caption_vectors import caption_table, whitening
+from motionloom.training.caption_vectors import caption_table, started_whitening
 from motionloom.training.cards import Origins, card
 from motionloom.training.recipes import Recipe, no_loss
 from motionloom.training.task import Step
@@ -47,7 +47,7 @@ class LengthTask:
         self.config, self.data = read(recipe)
         self.store = Store(store)
         self.captions = caption_table(self.store)
-        self.center, self.scale = whitening(self.captions.features)
+        self.center, self.scale = started_whitening(recipe.train.init, self.captions.features)
         self.train, self.val = (FeatureSet(self.store, split, self.data.fps) for split in ("train", "val"))
         self.model: nn.Module = LengthPredictor(self.config)
 

@@ -30,7 +30,7 @@ from motionloom.models.tokenizers.motion import MotionTokenizer
 from motionloom.motion.features.layout import root_path
 from motionloom.motion.files import atomic_path
 from motionloom.schema import ranged
-from motionloom.training.caption_vectors import caption_table, whitening
+from motionloom.training.caption_vectors import caption_table, started_whitening
 from motionloom.training.cards import Origins, card
 from motionloom.training.recipes import Recipe, no_loss
 from motionloom.training.task import Step, need_clips
@@ -191,7 +191,7 @@ class MaskedTask:
         self._see_that_the_tokenizer_fits(recipe.name)
         self.seed = recipe.train.seed
         self.captions = caption_table(self.store)
-        self.center, self.scale = whitening(self.captions.features)
+        self.center, self.scale = started_whitening(recipe.train.init, self.captions.features)
         self.model: nn.Module = MaskedTransformer(self.config)
 
     def _see_that_the_tokenizer_fits(self, name: str) -> None:

@@ -22,9 +22,10 @@ from motionloom.metrics.distribution import POOL, distinct_pools, retrieval
 from motionloom.models.checkpoint import save_checkpoint
 from motionloom.models.text_motion.encoder import Matcher, MatcherConfig, contrastive_loss
 from motionloom.schema import ranged
-from motionloom.training.caption_vectors import caption_table, whitening
+from motionloom.training.caption_vectors import caption_table, started_whitening
 from motionloom.training.cards import Origins, card
 from motionloom.training.recipes import Recipe, no_loss
+from motionloom.training.started import started_stats
 from motionloom.training.task import Step
 
 
@@ -58,9 +59,9 @@ class MatcherTask:
         self.config, self.data = read(recipe)
         self.store = Store(store)
         self.captions = caption_table(self.store)
-        self.center, self.scale = whitening(self.captions.features)
+        self.center, self.scale = started_whitening(recipe.train.init, self.captions.features)
         self.train = FeatureSet(self.store, "train", self.data.fps)
-        self.stats = self.train.stats()
+        self.stats = started_stats(recipe.train.init) or self.train.stats()
         self.model: nn.Module = Matcher(self.config)
 
     @cached_property

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from motionloom.data.loader import FeatureSet, Stats
 from motionloom.data.store import Store
 from motionloom.metrics.pose import rotation_error
-from motionloom.models.checkpoint import load_checkpoint, save_checkpoint
+from motionloom.models.checkpoint import save_checkpoint
 from motionloom.models.tokenizers.body_parts import BodyTokenizer, BodyTokenizerConfig
 from motionloom.models.tokenizers.motion import MotionTokenizer, TokenizerConfig, TokenizerOutput
 from motionloom.motion import rotations as rot
@@ -30,6 +30,7 @@ from motionloom.motion.skeleton import CANONICAL
 from motionloom.schema import ranged
 from motionloom.training.cards import Origins, card
 from motionloom.training.recipes import Recipe
+from motionloom.training.started import started_stats
 from motionloom.training.task import Step
 
 _SLICES = LAYOUTS["humanml3d"].slices
@@ -116,7 +117,7 @@ class TokenizerTask:
         self.windows = FeatureSet(self.store, "train", self.data.fps)
         self.held_out = FeatureSet(self.store, "val", self.data.fps)
         self.chances = self.windows.weights(self.data.power) if self.data.power else None
-        self.stats = started_from(recipe.train.init) or self.windows.stats()
+        self.stats = started_stats(recipe.train.init) or self.windows.stats()
         if isinstance(self.config, BodyTokenizerConfig):
             model = BodyTokenizer(self.config)
             model.std.copy_(self.stats.std)
@@ -193,14 +194,6 @@ class TokenizerTask:
             card=card("Motion tokenizer", asdict(self.data), facts, figures, origins),
             storage="float16",
         )
-
-
-def started_from(folder: str) -> Stats | None:
-    """The statistics of the tokenizer that a training goes on from: its weights mean features scaled by them."""
-    if not folder:
-        return None
-    found = load_checkpoint(Path(folder)).stats
-    return Stats(found["mean"], found["std"])
 
 
 def task(recipe: Recipe, store: Path) -> TokenizerTask:

@@ -7,7 +7,7 @@ from pathlib import Path
 import make
 import pytest
 import rig_files
-from engines import write_engine
+from make_mmm import write_engine
 
 from motionloom.app.cli import main as cli
 from motionloom.app.packs import read_prompts

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import make
 import numpy as np
+from typing import Any
+
 import pytest
 import rig_files
 import torch
@@ -185,6 +187,7 @@ def test_in_place_clips_do_not_drift(tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused_before_any_work(tmp_path: Path) -> None:
     hero = tmp_path / "hero.glb"
     rig_files.write(rig_files.twelve()["cmu"], hero)
+    options: dict[str, Any]
     for options, out, message in (
         ({"tool": "maya"}, "a.fbx", "no such tool; known are blender, unity"),
         ({"tool": "unity"}, "a.glb", r"--for unity reads \.fbx; name it so"),
