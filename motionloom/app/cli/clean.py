@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from motionloom.app.cli.files import check_outs
-from motionloom.app.cli.reading import Asf, Reading, Source, TrueFps, Unit, Up
+from motionloom.app.cli.reading import Asf, Clip, Reading, Source, TrueFps, Unit, Up
 
 _ROWS = {
     "contact_slide": ("slide of standing feet", "m/s"),
@@ -32,6 +32,7 @@ def clean(
     true_fps: TrueFps = None,
     up: Up = None,
     asf: Asf = None,
+    clip: Clip = None,
     json_: Annotated[bool, typer.Option("--json", help="Print machine-readable results.")] = False,
 ) -> None:
     """Lock sliding feet, set the floor and filter jitter; prints what changed."""
@@ -41,7 +42,7 @@ def clean(
 
     check_outs([out], source=source)
     options = CleanOptions(feet, floor, jitter, blend)
-    cleaned = clean_motion(Reading(unit, true_fps, up, asf).load(source), options)
+    cleaned = clean_motion(Reading(unit, true_fps, up, asf, clip).load(source), options)
     cleaned.motion.save(out)
     before, after = map(asdict, before_and_after(cleaned))
     if json_:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from motionloom.app.cli.progress import bar
-from motionloom.app.cli.reading import Asf, Reading, Source, TrueFps, Unit, Up
+from motionloom.app.cli.reading import Asf, Clip, Reading, Source, TrueFps, Unit, Up
 
 if TYPE_CHECKING:
     from motionloom.engines.base import Engine as AnyEngine
@@ -28,10 +28,11 @@ def describe(
     true_fps: TrueFps = None,
     up: Up = None,
     asf: Asf = None,
+    clip: Clip = None,
     json_: Json = False,
 ) -> None:
     """Say in words what happens in a motion, with how sure the model is."""
-    motion = Reading(unit, true_fps, up, asf).body(source)
+    motion = Reading(unit, true_fps, up, asf, clip).body(source)
     with bar("describe", "token") as progress:
         captions = load(engine).describe(motion, count, seed=seed, progress=progress)
     if json_:
@@ -51,6 +52,7 @@ def compose(
     true_fps: TrueFps = None,
     up: Up = None,
     asf: Asf = None,
+    clip: Clip = None,
     json_: Json = False,
 ) -> None:
     """Write music for a motion, exactly as long."""
@@ -58,7 +60,7 @@ def compose(
         raise typer.BadParameter(f"{out}: sound is written as .wav, .flac, .ogg or .mp3", param_hint="--out")
     if not out.parent.is_dir():
         raise typer.BadParameter(f"{out}: there is no folder {out.parent}", param_hint="--out")
-    motion = Reading(unit, true_fps, up, asf).body(source)
+    motion = Reading(unit, true_fps, up, asf, clip).body(source)
     with bar("compose", "token") as progress:
         sound = load(engine).compose(motion, seed=seed, candidates=candidates, progress=progress)
     from motionloom.conditions.audio import save_audio
@@ -79,10 +81,11 @@ def ask(
     true_fps: TrueFps = None,
     up: Up = None,
     asf: Asf = None,
+    clip: Clip = None,
     json_: Json = False,
 ) -> None:
     """Answer a question about a motion: what is done, what comes next, which music would fit."""
-    motion = Reading(unit, true_fps, up, asf).body(source)
+    motion = Reading(unit, true_fps, up, asf, clip).body(source)
     with bar("ask", "token") as progress:
         answer = load(engine).ask(motion, question, seed=seed, progress=progress)
     if json_:

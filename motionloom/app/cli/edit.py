@@ -22,7 +22,7 @@ from motionloom.app.cli.conditions import (
 from motionloom.app.cli.files import check_outs, write
 from motionloom.app.cli.options import Option, parse_options
 from motionloom.app.cli.progress import bar
-from motionloom.app.cli.reading import Asf, Reading, Source, TrueFps, Unit, Up
+from motionloom.app.cli.reading import Asf, Clip, Reading, Source, TrueFps, Unit, Up
 
 Text = Annotated[str, typer.Option(help="What the person does; left out, whatever fits.")]
 Out = Annotated[
@@ -70,6 +70,7 @@ def complete(
     true_fps: TrueFps = None,
     up: Up = None,
     asf: Asf = None,
+    clip: Clip = None,
     option: Option = None,
     json_: Json = False,
 ) -> None:
@@ -80,7 +81,7 @@ def complete(
     choice = parse_keep(keep, keep_parts)
     made = Made(text, before, after, seed, count, fps, engine, steps, guidance, best_of, option)
     _fill(
-        source, Reading(unit, true_fps, up, asf), choice, made,
+        source, Reading(unit, true_fps, up, asf, clip), choice, made,
         Followed(music, speech, from_, keypoints, keypoints_fps, video, image_size), outs=outs, json_=json_,
     )  # fmt: skip
 
@@ -109,6 +110,7 @@ def predict(
     true_fps: TrueFps = None,
     up: Up = None,
     asf: Asf = None,
+    clip: Clip = None,
     option: Option = None,
     json_: Json = False,
 ) -> None:
@@ -121,7 +123,7 @@ def predict(
         raise RequestError(f"{seconds} s to predict; give a positive number of seconds")
     made = Made(text, 0.0, seconds, seed, count, fps, engine, steps, guidance, best_of, option)
     _fill(
-        source, Reading(unit, true_fps, up, asf), frames(), made,
+        source, Reading(unit, true_fps, up, asf, clip), frames(), made,
         Followed(music, speech, from_, keypoints, keypoints_fps, video, image_size), outs=outs, json_=json_,
     )  # fmt: skip
 

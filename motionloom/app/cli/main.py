@@ -20,7 +20,7 @@ from motionloom.app.cli.evaluate import evaluate, evaluate_m3gpt, evaluate_tasks
 from motionloom.app.cli.files import check_outs
 from motionloom.app.cli.generate import generate
 from motionloom.app.cli.pack import pack
-from motionloom.app.cli.reading import Asf, Reading, Source, TrueFps, Unit, Up
+from motionloom.app.cli.reading import Asf, Clip, Reading, Source, TrueFps, Unit, Up
 from motionloom.app.cli.rig import For, InPlace, LoopIt, MapFile, Names, On, ReduceKeys, RootBone, deliver, rig, wanted
 from motionloom.app.cli.train import train
 from motionloom.errors import MotionloomError
@@ -70,6 +70,7 @@ def convert(
     true_fps: TrueFps = None,
     up: Up = None,
     asf: Asf = None,
+    clip: Clip = None,
     to_body: Annotated[bool, typer.Option("--retarget", help="Move it onto the canonical body.")] = False,
     on: On = None,
     map_file: MapFile = None,
@@ -97,7 +98,7 @@ def convert(
     )
     if delivery.plain:
         check_outs([target])
-    motion = Reading(unit, true_fps, up, asf).load(source)
+    motion = Reading(unit, true_fps, up, asf, clip).load(source)
     if to_body:
         from motionloom.motion.retarget import retarget
 
@@ -132,13 +133,14 @@ def inspect(
     true_fps: TrueFps = None,
     up: Up = None,
     asf: Asf = None,
+    clip: Clip = None,
     text: Annotated[str, typer.Option(help="A sentence; says how well the motion fits it.")] = "",
     json_: Json = False,
 ) -> None:
     """Print what a motion is, its physical quality and how well it fits a text."""
     from motionloom.app.inspect import facts
 
-    motion = Reading(unit, true_fps, up, asf).load(source)
+    motion = Reading(unit, true_fps, up, asf, clip).load(source)
     found = facts(motion)
     if text:
         from motionloom.engines.text_motion import Scorer
@@ -165,13 +167,14 @@ def render(
     true_fps: TrueFps = None,
     up: Up = None,
     asf: Asf = None,
+    clip: Clip = None,
 ) -> None:
     """Draw a contact sheet or a video."""
     from motionloom.app import render as drawing
 
     if out.suffix.lower() not in (".png", ".gif", ".mp4"):
         raise typer.BadParameter(f"{out}: pictures are .png, .gif or .mp4", param_hint="--out")
-    motion = Reading(unit, true_fps, up, asf).load(source)
+    motion = Reading(unit, true_fps, up, asf, clip).load(source)
     if out.suffix.lower() == ".png":
         drawing.write_sheet(motion, out, title, poses)
     else:

@@ -16,6 +16,9 @@ Unit = Annotated[
 TrueFps = Annotated[float | None, typer.Option(help="The source's frame rate, where its file is wrong.")]
 Up = Annotated[str | None, typer.Option(help="The source's up axis, y or z; else seen in its rest pose or motion.")]
 Asf = Annotated[Path | None, typer.Option(help="Skeleton of an .amc, where it is not the one beside it.")]
+Clip = Annotated[
+    str | None, typer.Option(help="Name of the animation to read, where a .glb, .vrm or .fbx holds several.")
+]
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,14 @@ class Reading:
         true_fps: Its frame rate.
         up: Its up axis, "y" or "z".
         asf: The skeleton of an AMC.
+        clip: Which of several animations.
     """
 
     unit: str | None = None
     true_fps: float | None = None
     up: str | None = None
     asf: Path | None = None
+    clip: str | None = None
 
     def load(self, path: Path) -> "Motion":
         """Read a motion file.
@@ -48,7 +53,7 @@ class Reading:
                 options["unit"] = float(self.unit)
             except ValueError:
                 options["unit"] = self.unit
-        for name, value in (("fps", self.true_fps), ("up", self.up), ("asf", self.asf)):
+        for name, value in (("fps", self.true_fps), ("up", self.up), ("asf", self.asf), ("clip", self.clip)):
             if value is not None:
                 options[name] = value
         return load(path, **options)
