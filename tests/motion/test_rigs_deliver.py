@@ -3,11 +3,10 @@
 import json
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import make
 import numpy as np
-from typing import Any
-
 import pytest
 import rig_files
 import torch
