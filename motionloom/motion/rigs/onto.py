@@ -20,6 +20,7 @@ from torch import Tensor
 from motionloom.errors import RetargetError
 from motionloom.motion import rotations as rot
 from motionloom.motion.contacts import FEET, foot_contacts
+from motionloom.motion.formats import resolve
 from motionloom.motion.motion import Motion
 from motionloom.motion.retarget import retarget
 from motionloom.motion.rigs.carriers import carriers
@@ -101,9 +102,7 @@ class Retargeted:
     @property
     def certificate(self) -> "Certificate":
         """How well it went, measured on the tracks as they are."""
-        from motionloom.motion.rigs.certificate import certify
-
-        return certify(self)
+        return resolve("motionloom.motion.rigs.certificate:certify")(self)
 
     def save(self, path: "str | PathLike[str]", *, name: str | None = None) -> None:
         """Write the character with the motion; the suffix chooses the format (see ``rigs.export``).
@@ -111,9 +110,7 @@ class Retargeted:
         Raises:
             MotionFileError: The format is unknown, or cannot hold this character.
         """
-        from motionloom.motion.rigs.export import save_on
-
-        save_on(self, path, name=name)
+        resolve("motionloom.motion.rigs.export:save_on")(self, path, name=name)
 
 
 def retarget_to(

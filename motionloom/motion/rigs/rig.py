@@ -116,7 +116,7 @@ def read_scene_of(path: str | Path) -> Scene:
 
         return read_fbx_scene(path)
     if suffix == ".bvh":
-        from motionloom.motion.rigs.bvh_rig import read_bvh_scene
+        from motionloom.motion.rigs.bvh_scene import read_bvh_scene
 
         return read_bvh_scene(path)
     raise MotionFileError(f"{path}: is no character; characters are .glb .gltf .vrm .fbx .bvh")
