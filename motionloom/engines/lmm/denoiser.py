@@ -34,7 +34,6 @@ from motionloom.motion.contacts import with_contacts
 from motionloom.motion.features.motionverse import decode_unified, encode_unified
 from motionloom.motion.features.motionverse_consistency import agree
 from motionloom.motion.features.motionverse_layout import (
-    CORRECT,
     SIZE,
     Unified,
     UnifiedOptions,
@@ -131,7 +130,6 @@ class Denoiser:
         for name, shape in sizes.items():
             if tuple(values[name].shape) != shape:
                 raise CheckpointError(f"{folder}: {name} has shape {tuple(values[name].shape)}; {shape} is needed")
-        self.codec = UnifiedOptions.published() if self.published else CORRECT
         self.stats = UnifiedStats(values["mean"], values["std"])
         self.rates: tuple[float, ...] = tuple(sorted(values["rates"].tolist()))
         self.shortest, self.longest, self.pieces = (int(number) for number in values["frames"].tolist())
@@ -208,7 +206,7 @@ class Denoiser:
             if self.published or step >= AGREES * len(self.schedule):
                 return guess
             rows = agree(self.stats.denormalize(_joined(guess, lengths)), self.stats, self.parts, fps, cells)
-            return _cut(self.stats.normalize(rows, self.parts.expand(frames, -1), self.codec), edges)
+            return _cut(self.stats.normalize(rows, self.parts.expand(frames, -1)), edges)
 
         clips = Clips(
             self.parts.expand(count, int(lengths.max()), -1), lengths, torch.full((count,), 1 / fps), none, none, mask,
@@ -227,10 +225,11 @@ class Denoiser:
         scores = _joined(scores, lengths)
         parts = self.parts.expand(frames, -1)
         unified = Unified(self.stats.denormalize(scores), parts, fps)
-        made = decode_unified(unified, CANONICAL, self.codec).motion
         if self.published:
-            # Its rotations are fitted to positions of a body of the data's size.
-            made = retarget(made.with_(valid=None))
+            # Rotations are fitted to positions of a body of the data's size.
+            made = retarget(decode_unified(unified, CANONICAL, UnifiedOptions.published()).motion.with_(valid=None))
+        else:
+            made = decode_unified(unified, CANONICAL).motion
         if bool(self.parts[BODY_COLUMNS].all()):
             made = made.with_(valid=None)
         if fps != job.fps:
