@@ -182,8 +182,7 @@ def test_in_place_clips_do_not_drift(tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused_before_any_work(tmp_path: Path) -> None:
     hero = tmp_path / "hero.glb"
     rig_files.write(rig_files.twelve()["cmu"], hero)
-    options: dict[str, Any]
-    for options, out, message in (
+    cases: list[tuple[dict[str, Any], str, str]] = [
         ({"tool": "maya"}, "a.fbx", "no such tool; known are blender, unity"),
         ({"tool": "unity"}, "a.glb", r"--for unity reads \.fbx; name it so"),
         ({"on": hero}, "a.npy", r"a motion on a character is written as \.glb"),
@@ -191,7 +190,8 @@ def test_what_cannot_be_is_refused_before_any_work(tmp_path: Path) -> None:
         ({"on": hero}, "nowhere/a.glb", "does not exist; make it first"),
         ({"on": hero, "root_bone": "root"}, "a.glb", "has no bone above the hips"),
         ({"on": hero}, "a.bvh", "is written on the hierarchy of a BVH"),
-    ):
+    ]
+    for options, out, message in cases:
         with pytest.raises((MotionFileError, RetargetError), match=message):
             Delivery.of(options.pop("tool", None), **options).check(tmp_path / out)
     with pytest.raises(MotionFileError, match="holds every frame; leave out --reduce-keys"):
