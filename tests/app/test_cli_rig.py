@@ -101,7 +101,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(motionloom, hero: Path, walk
 
 
 def test_a_pack_is_made_of_a_table(motionloom, hero: Path, tmp_path: Path) -> None:
-    engine = write_engine(tmp_path / "engine")
+    engine = write_engine(tmp_path / "engine" / "small")
     table = tmp_path / "prompts.csv"
     table.write_text('text,name,seconds,loop\n"a person walks, slowly",Walk,2,yes\na person waves,,1.2,\n')
     out = tmp_path / "Clips"

@@ -133,16 +133,12 @@ def test_reduced_keys_stay_within_the_tolerance(tmp_path: Path, degrees: float) 
     kept = sum(len(reduce_track(tracks[:, j], "rotation", degrees=degrees, fps=30.0).frames) for j in range(22))
     assert kept < {0.25: 0.4, 0.5: 0.3, 2.0: 0.2}[degrees] * 22 * 120
     Delivery(reduce=degrees).write(motion, tmp_path / "clip.glb")
-    scene = read_scene(tmp_path / "clip.glb")
-    times = np.arange(120) / 30.0
-    for (node, kind), track in scene.clips[-1].tracks.items():
-        if kind == "rotation":
-            joint = CANONICAL.names.index(scene.names[node])
-            found = torch.from_numpy(track.at(times))
-            assert (
-                float(torch.rad2deg(rot.angle_between(found, motion.rotations[:, joint].double())).max())
-                < 1.05 * degrees
-            )
+    back = load(tmp_path / "clip.glb")
+    assert len(back) == 120
+    for at, name in enumerate(back.skeleton.names):
+        found, true = back.rotations[:, at].double(), motion.rotations[:, CANONICAL.names.index(name)].double()
+        # A joint's own error and that of its parent both count in what it is seen to do.
+        assert float(torch.rad2deg(rot.angle_between(found, true)).max()) < 2.05 * degrees
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -186,8 +182,7 @@ def test_in_place_clips_do_not_drift(tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused_before_any_work(tmp_path: Path) -> None:
     hero = tmp_path / "hero.glb"
     rig_files.write(rig_files.twelve()["cmu"], hero)
-    options: dict[str, Any]
-    for options, out, message in (
+    cases: list[tuple[dict[str, Any], str, str]] = [
         ({"tool": "maya"}, "a.fbx", "no such tool; known are blender, unity"),
         ({"tool": "unity"}, "a.glb", r"--for unity reads \.fbx; name it so"),
         ({"on": hero}, "a.npy", r"a motion on a character is written as \.glb"),
@@ -195,7 +190,8 @@ def test_what_cannot_be_is_refused_before_any_work(tmp_path: Path) -> None:
         ({"on": hero}, "nowhere/a.glb", "does not exist; make it first"),
         ({"on": hero, "root_bone": "root"}, "a.glb", "has no bone above the hips"),
         ({"on": hero}, "a.bvh", "is written on the hierarchy of a BVH"),
-    ):
+    ]
+    for options, out, message in cases:
         with pytest.raises((MotionFileError, RetargetError), match=message):
             Delivery.of(options.pop("tool", None), **options).check(tmp_path / out)
     with pytest.raises(MotionFileError, match="holds every frame; leave out --reduce-keys"):

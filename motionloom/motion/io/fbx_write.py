@@ -5,6 +5,7 @@ is zero in rest; the curves are Euler degrees without jumps, one key a frame at 
 Facts of the format: the Blender Foundation's description of it, and what Blender, ufbx and three.js read.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ _CM = 100.0
 _MODES = {120.0: 1, 100.0: 2, 60.0: 3, 50.0: 4, 48.0: 5, 30.0: 6, 25.0: 10, 24.0: 11}
 """FBX's numbers of the usual frame rates; any other is "custom", 14."""
 _LINEAR = 0x00000004
+_TRAVELS, _NUDGE = 1e-4, 2e-5
+"""How far a joint must move in its parent to get curves for it, and how far it is nudged in rest [m]."""
 
 
 def write_fbx(motion: Motion, path: str | Path, *, name: str | None = None, loop: bool = False) -> None:
@@ -85,6 +88,7 @@ class _Scene:
 
 
 def _write(actor: Actor, path: str | Path, facts: dict[str, Any], *, reduce: float = 0.0) -> None:
+    actor = _unhooked(actor)
     scene = _Scene()
     move, turn = actor.local_rest()
     models = _joints(scene, actor, move, turn, facts)
@@ -92,6 +96,20 @@ def _write(actor: Actor, path: str | Path, facts: dict[str, Any], *, reduce: flo
     _pose(scene, actor, models, meshes)
     _animation(scene, actor, models, turn, reduce)
     write_tree(path, [*_head(actor), _definitions(scene), scene.objects, scene.connections, _takes(actor)])
+
+
+def _unhooked(actor: Actor) -> Actor:
+    """Joints that travel, a fiftieth of a millimetre off their parents' bones in rest.
+
+    Blender's importer connects a joint that lies exactly at the tip of its parent, and a connected bone cannot travel.
+    """
+    rest = actor.rest.copy()
+    still = actor.local_rest()[0]
+    for joint, parent in enumerate(actor.parents):
+        moves = float(np.abs(actor.translations[:, joint] - still[joint]).max()) > _TRAVELS
+        if parent >= 0 and moves and np.hypot(still[joint, 0], still[joint, 2]) < 1e-4 * abs(still[joint, 1]):
+            rest[joint] += _NUDGE * np.array([1.0, 0.0, 1.0])
+    return dataclasses.replace(actor, rest=rest)
 
 
 def _joints(scene: _Scene, actor: Actor, move: np.ndarray, turn: np.ndarray, facts: dict[str, Any]) -> list[Int64]:
@@ -234,7 +252,7 @@ def _animation(scene: _Scene, actor: Actor, models: list[Int64], turn: np.ndarra
     rest = actor.local_rest()[0]
     for joint, model in enumerate(models):
         _curves(scene, layer, model, "R", "Lcl Rotation", degrees[:, joint], times, reduce)
-        if joint == 0 or float(np.abs(actor.translations[:, joint] - rest[joint]).max()) > 1e-6:
+        if joint == 0 or float(np.abs(actor.translations[:, joint] - rest[joint]).max()) > _TRAVELS:
             _curves(
                 scene, layer, model, "T", "Lcl Translation", actor.translations[:, joint] * _CM, times, reduce * 0.25
             )

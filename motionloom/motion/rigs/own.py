@@ -6,6 +6,7 @@ What is done for other people's characters is then done for ours by the same cod
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,8 +34,12 @@ class OwnBody:
     def __init__(self, skeleton: Skeleton, *, names: str | None = None, root: bool = False) -> None:
         self._folder = TemporaryDirectory(prefix="motionloom-")
         path = Path(self._folder.name) / "body.glb"
-        write_own_body(skeleton, path, names=names, root=root)
-        self.rig: Rig = read_rig(path)
+        try:
+            write_own_body(skeleton, path, names=names, root=root)
+            self.rig: Rig = read_rig(path)
+        except BaseException:
+            self._folder.cleanup()
+            raise
 
     def __enter__(self) -> "OwnBody":
         return self
@@ -60,20 +65,40 @@ def write_own_body(skeleton: Skeleton, path: str | Path, *, names: str | None = 
     write_glb(still, path)
     document = read_document(path)
     tree = json.loads(json.dumps(document.json))
-    clip = tree.pop("animations")[0]
-    first = min([s[key] for s in clip["samplers"] for key in ("input", "output")])
-    view = tree["accessors"][first]["bufferView"]
-    data = document.buffers[0][: tree["bufferViews"][view]["byteOffset"]]
-    tree["accessors"], tree["bufferViews"] = tree["accessors"][:first], tree["bufferViews"][:view]
-    tree["buffers"] = [{}]
+    tree.pop("animations")
+    data = _without_unused(tree, document.buffers[0])
     skin = tree["skins"][0]
+    inverse = document.accessor(document.json["skins"][0]["inverseBindMatrices"], "bind matrices", kinds=("MAT4",))
     for node, label in zip(skin["joints"], labels, strict=True):
         tree["nodes"][node]["name"] = label
     build = Builder(tree, data)
     if root:
-        inverse = document.accessor(skin["inverseBindMatrices"], "inverse bind matrices", kinds=("MAT4",))
         whole = np.concatenate((inverse, np.eye(4).reshape(1, 16)))
         skin["inverseBindMatrices"] = build.add(whole, "MAT4")
         skin["joints"] = [*skin["joints"], 0]
         tree["nodes"][0]["name"] = ROOT
     build.write(path)
+
+
+def _without_unused(tree: dict[str, Any], data: bytes) -> bytes:
+    """Take accessors that nothing uses out of a file in which each has a view of its own; returns the shorter data."""
+    users: list[tuple[dict[str, Any], str]] = [(skin, "inverseBindMatrices") for skin in tree["skins"]]
+    for mesh in tree["meshes"]:
+        for primitive in mesh["primitives"]:
+            users += [(primitive["attributes"], key) for key in primitive["attributes"]]
+            users += [(primitive, "indices")] if "indices" in primitive else []
+    kept = sorted({holder[key] for holder, key in users})
+    views, accessors, found = [], [], bytearray()
+    for at in kept:
+        accessor = dict(tree["accessors"][at])
+        view = dict(tree["bufferViews"][accessor["bufferView"]])
+        start = view.get("byteOffset", 0)
+        raw = data[start : start + view["byteLength"]]
+        view["byteOffset"], accessor["bufferView"] = len(found), len(views)
+        views.append(view)
+        accessors.append(accessor)
+        found += raw + b"\0" * (-len(raw) % 4)
+    for holder, key in users:
+        holder[key] = kept.index(holder[key])
+    tree["bufferViews"], tree["accessors"], tree["buffers"] = views, accessors, [{}]
+    return bytes(found)
