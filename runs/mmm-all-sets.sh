@@ -21,7 +21,7 @@ for part in tokenizer masked length; do ship "$part" "mmm/$part"; done
 ship matcher matcher
 .venv/bin/python runs/novelty.py build --store work/store-all --out results/novelty.json
 .venv/bin/python runs/check_actions.py work/store-all --out results/actions-rules.json
-.venv/bin/python runs/judge_actions.py --out results/mmm-actions.json
+$bin evaluate mmm --task rules --only actions --seeds 6 --out results/mmm-actions.json
 $bin evaluate mmm --task rules --data work/store-all --out results/mmm-judge.json
 .venv/bin/python runs/reconstruct.py --store work/store-all --out results/mmm-tokenizer.json
 $bin evaluate mmm --data work/store-all --repeats 5 --out results/mmm-evaluate.json

@@ -8,8 +8,9 @@ Whole families of actions are left out of the table in turn: their captions shou
 families that stay (not those in the table) known. Freely worded sentences of known actions (metrics/prompts.toml and
 action_prompts.toml) set the threshold by one half, at 5 % false alarms, and are counted by the other; so are thirty
 actions that nobody learned (metrics/unknown_actions.toml), half of which help to choose what new words weigh.
-``restrict`` keeps the captions of some sources, for weights that learned from these alone; sentences of the other
-actions are then unknown as well.
+A table belongs beside the weights that learned from its captions: in ``starter/mmm/novelty`` for those of all sets, in
+``starter/novelty`` for the engines of two. ``restrict`` keeps the captions of some sources, for weights that learned
+from these alone; sentences of the other actions are then unknown as well.
 """
 
 import argparse

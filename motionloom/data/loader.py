@@ -116,7 +116,7 @@ class FeatureSet:
 
     def weights(self, power: float) -> np.ndarray:
         """Chance of each clip: in proportion to its frames, times the size of its label group to ``-power``."""
-        labels = [json.dumps(_group(clip), sort_keys=True) for clip in self.clips]
+        labels = [f"{clip.source} {clip.shows}" for clip in self.clips]
         totals: dict[str, float] = {}
         for label, frames in zip(labels, self.frames, strict=True):
             totals[label] = totals.get(label, 0.0) + float(frames)
@@ -189,10 +189,6 @@ def held(frame: Float[Tensor, "D"]) -> Float[Tensor, "D"]:
     for name in ("yaw", "velocity", "velocities"):
         still[slices[name]] = 0.0
     return still
-
-
-def _group(clip: Clip) -> dict[str, str]:
-    return {key: value for key, value in clip.labels.items() if key in ("content", "description")}
 
 
 def is_current(folder: Path, store: Store) -> bool:

@@ -90,21 +90,16 @@ class Mixture:
 
 def _group_sizes(clips: Sequence[Clip], frames: Sequence[int] | np.ndarray) -> np.ndarray:
     """Frames of the label group of each clip."""
-    groups = [f"{clip.source} {clip.labels.get('content', clip.labels.get('description', ''))}" for clip in clips]
+    groups = [f"{clip.source} {clip.shows}" for clip in clips]
     totals: dict[str, float] = {}
     for group, count in zip(groups, frames, strict=True):
         totals[group] = totals.get(group, 0.0) + float(count)
     return np.array([totals[group] for group in groups])
 
 
-def _shown(clip: Clip) -> str:
-    """What a clip shows: its content or action where the dataset has such classes, else its description."""
-    return next((clip.labels[name] for name in ("content", "action", "description") if name in clip.labels), "")
-
-
 def draw_chances(clips: list[Clip], power: float, shares: Mapping[str, float]) -> Float[np.ndarray, " S"]:
     """Chance of each clip: label groups by size ** power, sources capped."""
-    groups = [f"{clip.source} {_shown(clip)}" for clip in clips]
+    groups = [f"{clip.source} {clip.shows}" for clip in clips]
     sizes: dict[str, int] = {}
     for group in groups:
         sizes[group] = sizes.get(group, 0) + 1

@@ -94,6 +94,11 @@ class Clip:
         """Duration [s]."""
         return self.frames / self.fps
 
+    @property
+    def shows(self) -> str:
+        """What it shows: its content or action where the dataset has such classes, else its description."""
+        return next((self.labels[name] for name in ("content", "action", "description") if name in self.labels), "")
+
 
 def pack_rotations(quaternions: torch.Tensor) -> np.ndarray:
     """Unit quaternions as int16; the error is below 0.004 degrees."""

@@ -37,7 +37,7 @@ def test_vectors_of_texts_that_were_encoded_before_are_taken_over(store, tmp_pat
 
         def __init__(self):
             self.whole = minilm()
-            self.name, self.max_pieces = self.whole.name, self.whole.max_pieces
+            self.name, self.max_pieces, self.licence = self.whole.name, self.whole.max_pieces, self.whole.licence
             self.sentence_dim, self.word_dim = self.whole.sentence_dim, self.whole.word_dim
 
         def __call__(self, texts):
