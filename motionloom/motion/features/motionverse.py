@@ -348,7 +348,7 @@ def decode_motionverse(
             own[:, 0] &= seen[:, 1:4].all(1)
         root = positions[:, 0].clone()
         root[:, 1] = torch.where(seen[:, 0], root[:, 1], skeleton.offsets[0, 1].to(root))
-        motion = Motion(skeleton, torch.where(own[..., None], rotations, upright), root, unified.fps, valid)
+        motion = Motion(skeleton, torch.where(own[..., None], rotations, upright), root, given.fps, valid)
     positions = torch.where(seen[..., None], positions, motion.positions)
-    face = unified.features[:, SLICES["face"]] if valid[:, FACE].any() else None
+    face = given.features[:, SLICES["face"]] if valid[:, FACE].any() else None
     return Decoded(motion, positions, face)
