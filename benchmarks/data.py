@@ -8,7 +8,7 @@ import numpy as np
 from motionloom.app.clock import machine, time_jobs
 from motionloom.data.convert import convert_take
 from motionloom.data.loader import FeatureSet
-from motionloom.data.motionverse_loader import UnifiedSet
+from motionloom.data.motionverse_loader import MotionVerseSet
 from motionloom.data.sources import sources
 from motionloom.data.store import Store
 from motionloom.engines.threads import using_threads
@@ -40,7 +40,7 @@ def bench_data(
         seed: Of the windows.
 
     Returns:
-        ``loader`` (263 features) and ``loader_unified`` (669), each with ``mirrored`` and ``plain``: times of a run
+        ``loader`` (263 features) and ``loader_motionverse`` (669), each with ``mirrored`` and ``plain``: times of a run
         and ``windows_per_cpu_s``; and ``preparation`` with times, clips and frames of a run and ``frames_per_cpu_s``.
 
     Raises:
@@ -52,20 +52,20 @@ def bench_data(
         rounds = max(1, windows // batch)
         features = FeatureSet(opened, split)
         chances = features.weights(0.5)
-        unified = UnifiedSet(opened, split)
+        unified = MotionVerseSet(opened, split)
 
         def draw(mirror: bool) -> None:
             rng = np.random.default_rng(seed)
             for _ in range(rounds):
                 features.windows(batch, frames, rng, chances, mirror)
 
-        def draw_unified(mirror: bool) -> None:
+        def draw_motionverse(mirror: bool) -> None:
             rng = np.random.default_rng(seed)
             for _ in range(rounds):
                 unified.windows(batch, frames, rng, mirror)
 
         loaders: dict[str, Any] = {}
-        for name, job, clips in (("humanml3d", draw, len(features)), ("unified", draw_unified, len(unified))):
+        for name, job, clips in (("humanml3d", draw, len(features)), ("unified", draw_motionverse, len(unified))):
             loaders[name] = {"frames": frames, "batch": batch, "windows": rounds * batch, "clips": clips}
             for kind, mirror in (("mirrored", True), ("plain", False)):
                 times = time_jobs({kind: lambda job=job, mirror=mirror: job(mirror)}, repeats)["all"]
@@ -76,7 +76,7 @@ def bench_data(
             "seed": seed,
             "repeats": repeats,
             "loader": loaders["humanml3d"],
-            "loader_unified": loaders["unified"],
+            "loader_motionverse": loaders["unified"],
         }
         if source is not None:
             result["preparation"] = _preparation(*source, takes, repeats)

@@ -14,7 +14,7 @@ from motionloom.app.clock import machine, time_jobs
 from motionloom.data.store import Store
 from motionloom.engines.lmm.engine import LMM
 from motionloom.engines.registry import load
-from motionloom.engines.text_motion import Scorer
+from motionloom.engines.text_motion import TextMotionScorer
 from motionloom.engines.threads import using_threads
 from motionloom.errors import CheckpointError
 from motionloom.evaluation.harness import Subject, evaluate
@@ -60,7 +60,7 @@ def bench_lmm(
     if not isinstance(model, LMM):
         raise CheckpointError(f"engine {engine!r} is {model.name}; a diffusion engine (lmm) is needed")
     options = TextOptions("test", 2, seed, clips=held_out, variety=False)
-    judged = None if store is None else (Store(store), Scorer(), options)
+    judged = None if store is None else (Store(store), TextMotionScorer(), options)
     starter = bench_starter(engine, seconds, clips, repeats, threads, seed)
     with using_threads(threads):
         samplers = bench_samplers(model, seconds, repeats, seed, judged)
@@ -78,7 +78,7 @@ def bench_samplers(
     seconds: float,
     repeats: int = 3,
     seed: int = 0,
-    judged: tuple[Store, Scorer, TextOptions] | None = None,
+    judged: tuple[Store, TextMotionScorer, TextOptions] | None = None,
     samplers: Mapping[str, tuple[int, Method]] = SAMPLERS,
 ) -> dict[str, Any]:
     """Time samplers on one sentence, taking turns, and judge them.

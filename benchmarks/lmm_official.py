@@ -30,7 +30,7 @@ from motionloom.errors import RequestError
 from motionloom.models.diffusion.config import Clips, Condition, DiffusionConfig
 from motionloom.models.diffusion.model import DiffusionTransformer
 from motionloom.models.diffusion.official import diffusion_from_official
-from motionloom.models.diffusion.sampling import Guidance, GuidedPasses, sample
+from motionloom.models.diffusion.sampling import Guidance, GuidedModel, sample
 from motionloom.models.diffusion.schedule import Method, NoiseSchedule
 from motionloom.motion.skeleton import PARTS
 
@@ -72,7 +72,7 @@ def bench_official_lmm(
         clone: Folder with the official code.
         tutel: Folder with tutel's code, built for the CPU.
         frames: Length of the clip.
-        repeats: Passes of each, after one that is not counted; our 50 steps are run once.
+        repeats: InferenceCache of each, after one that is not counted; our 50 steps are run once.
         threads: Threads of torch.
         bf16: Time bfloat16 as well: where the processor has instructions for it (None), always, or never.
         seed: Of the random weights, the noise and the text's vectors.
@@ -111,7 +111,7 @@ def bench_official_lmm(
 
     def our_pass(name: str, network: DiffusionTransformer) -> Callable[[], None]:
         with torch.no_grad(), _precision(name):
-            passes = GuidedPasses(network, clips, conditions, [_STEP], len(schedule), guidance)
+            passes = GuidedModel(network, clips, conditions, [_STEP], len(schedule), guidance)
 
         @torch.no_grad()
         def run() -> None:

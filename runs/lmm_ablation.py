@@ -18,7 +18,7 @@ from typing import Any
 from motionloom.app.clock import size
 from motionloom.data.store import Store
 from motionloom.engines.lmm.engine import LMM
-from motionloom.engines.text_motion import Scorer
+from motionloom.engines.text_motion import TextMotionScorer
 from motionloom.evaluation.conditions import ConditionOptions, ConditionProtocol
 from motionloom.evaluation.harness import Subject, evaluate
 from motionloom.evaluation.text import TextOptions, TextProtocol
@@ -50,7 +50,9 @@ def last_values(log: Path) -> dict[str, float]:
     return found
 
 
-def measure(folder: Path, store: Store, scorer: Scorer, clips: int, repeats: int, seeds: int) -> dict[str, Any]:
+def measure(
+    folder: Path, store: Store, scorer: TextMotionScorer, clips: int, repeats: int, seeds: int
+) -> dict[str, Any]:
     """All figures of one run."""
     model = load_checkpoint(folder / "model").model
     assert isinstance(model, DiffusionTransformer)
@@ -115,7 +117,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     options = parser.parse_args()
 
-    store, scorer = Store(options.store), Scorer()
+    store, scorer = Store(options.store), TextMotionScorer()
     results: dict[str, dict[str, Any]] = {}
     for entry in options.runs:
         name, equals, folder = entry.partition("=")

@@ -3,7 +3,7 @@
     python runs/lmm_denoising.py --store STORE [--engine lmm] [--out results/lmm-denoising.json]
 
 Mean squared errors of normalised features of the body on held-out clips with their first caption; the same noise for
-all columns. "agreeing": the guess after
+all columns. "enforce_consistency": the guess after
 ``motion/features/motionverse_consistency.py``; the engine uses it below step 800.
 """
 
@@ -21,14 +21,14 @@ from motionloom.engines.lmm.engine import LMM
 from motionloom.engines.registry import load
 from motionloom.evaluation.harness import weights_digest
 from motionloom.models.diffusion.config import Clips, Condition
-from motionloom.motion.features.motionverse import encode_unified
-from motionloom.motion.features.motionverse_consistency import agree
+from motionloom.motion.features.motionverse import encode_motionverse
+from motionloom.motion.features.motionverse_consistency import enforce_consistency
 from motionloom.motion.features.motionverse_layout import spread_mask
 from motionloom.motion.files import atomic_path
 
 STEPS = (50, 150, 300, 600, 750, 900, 990)
 FPS, FRAMES = 20.0, 80
-COLUMNS = ("prior", "prior, agreeing", "model", "model, agreeing")
+COLUMNS = ("prior", "prior, enforce_consistency", "model", "model, enforce_consistency")
 
 
 @torch.no_grad()
@@ -48,12 +48,14 @@ def errors(engine: LMM, features: Tensor, mask: Tensor, caption: str, seed: int)
     for number in STEPS:
         step = torch.tensor([number])
         noised = denoiser.schedule.noised(clean, step, noise)
-        kept = denoiser.model.styles(step).kept
-        prior = denoiser.model.prior(noised[..., denoiser.model.order], clips, kept).features[..., denoiser.model.back]
+        alpha_bar = denoiser.model.styles(step).alpha_bar
+        prior = denoiser.model.prior(noised[..., denoiser.model.order], clips, alpha_bar).features[
+            ..., denoiser.model.back
+        ]
         model = denoiser.model(noised, step, clips, told).features
         for guess in (prior[0], model[0]):
             rows = denoiser.stats.denormalize(guess)
-            mended = agree(rows, denoiser.stats, denoiser.parts, FPS)
+            mended = enforce_consistency(rows, denoiser.stats, denoiser.parts, FPS)
             for made in (guess, denoiser.stats.normalize(mended, clips.parts[0])):
                 found.append((made - clean[0])[seen].square().mean())
     return torch.stack(found).view(len(STEPS), len(COLUMNS))
@@ -76,7 +78,7 @@ def main() -> None:
     clips = clips[:: max(1, len(clips) // options.clips)][: options.clips]
     total = torch.zeros(len(STEPS), len(COLUMNS))
     for seed, clip in enumerate(clips):
-        found = encode_unified(store.motion(clip).at_fps(FPS))
+        found = encode_motionverse(store.motion(clip).at_fps(FPS))
         total += errors(engine, found.features[:FRAMES], found.mask[:FRAMES], clip.captions[0], seed)
     mean = (total / len(clips)).tolist()
     result: dict[str, Any] = {

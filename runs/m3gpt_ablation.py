@@ -18,7 +18,7 @@ from lmm_ablation import last_values
 
 from motionloom.data.store import Store
 from motionloom.engines.m3gpt.engine import M3GPT
-from motionloom.engines.text_motion import Scorer
+from motionloom.engines.text_motion import TextMotionScorer
 from motionloom.evaluation.harness import Subject, evaluate
 from motionloom.evaluation.language import LanguageOptions, LanguageProtocol
 from motionloom.motion.files import atomic_path
@@ -106,7 +106,7 @@ def trained(group: str, name: str, store: Path) -> Path:
     return folder
 
 
-def measure(folder: Path, group: str, scorer: Scorer, store: Store, clips: int) -> dict[str, Any]:
+def measure(folder: Path, group: str, scorer: TextMotionScorer, store: Store, clips: int) -> dict[str, Any]:
     """Figures of one run."""
     served = TASKS[group]
     if group == "tasks" and "alone" in folder.name:
@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/m3gpt-ablation.json"))
     options = parser.parse_args()
 
-    store, scorer = Store(options.store), Scorer()
+    store, scorer = Store(options.store), TextMotionScorer()
     groups = json.loads(options.out.read_text())["groups"] if options.out.is_file() else {}
     for group in options.only:
         found = {}

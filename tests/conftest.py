@@ -35,10 +35,10 @@ def store(cmu_folder, tmp_path_factory):
 @pytest.fixture(scope="session")
 def scorer(store, tmp_path_factory):
     """A text-motion encoder that was hardly trained, on that store."""
-    from motionloom.engines.text_motion import Scorer
+    from motionloom.engines.text_motion import TextMotionScorer
     from motionloom.training.loop import train
     from motionloom.training.recipes import Recipe, TrainConfig
 
     options = TrainConfig(steps=6, batch=8, warmup=2, ema=0.9, precision="fp32", eval_every=6, save_every=6)
     recipe = Recipe("tiny", "matcher", options, {"width": 16, "heads": 2, "layers": 1})
-    return Scorer(train(recipe, store.path, tmp_path_factory.mktemp("matcher"), accelerator="cpu"))
+    return TextMotionScorer(train(recipe, store.path, tmp_path_factory.mktemp("matcher"), accelerator="cpu"))

@@ -10,7 +10,7 @@ from corpus import walk
 from motionloom.models.checkpoint import save_checkpoint
 from motionloom.models.diffusion.model import DiffusionTransformer
 from motionloom.models.length import LengthConfig, LengthPredictor
-from motionloom.motion.features.motionverse import encode_unified
+from motionloom.motion.features.motionverse import encode_motionverse
 
 SENTENCE = {"sentence_mean": torch.zeros(384), "sentence_std": torch.ones(384)}
 
@@ -25,7 +25,7 @@ def write_lmm(folder: Path, pieces: int = 1, **changes: Any) -> Path:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    found = encode_unified(walk(200, 0, fps=20.0))
+    found = encode_motionverse(walk(200, 0, fps=20.0))
     stats = {
         "mean": found.features.mean(0),
         "std": torch.full((669,), 0.05),

@@ -20,11 +20,11 @@ from motionloom.data.mixture import MixOptions, Mixture
 from motionloom.data.rows import RowWriter, open_rows
 from motionloom.data.store import Clip, Store, pack_parts, unpack_parts
 from motionloom.errors import DataError
-from motionloom.motion.features.motionverse import encode_unified
+from motionloom.motion.features.motionverse import encode_motionverse
 from motionloom.motion.features.motionverse_layout import (
     MIRROR_PARTS,
     SIZE,
-    UnifiedStats,
+    MotionVerseStats,
     measure_stats,
     mirror_columns,
     part_columns,
@@ -33,7 +33,7 @@ from motionloom.motion.skeleton import PARTS
 
 
 @dataclass(frozen=True)
-class UnifiedWindows:
+class MotionVerseWindows:
     """A batch of windows.
 
     Attributes:
@@ -67,7 +67,7 @@ class _Rate:
     frames: np.ndarray
 
 
-class UnifiedSet:
+class MotionVerseSet:
     """The unified features of one split of a store at one or several frame rates.
 
     Args:
@@ -140,7 +140,7 @@ class UnifiedSet:
         features[:, self.columns] = table.features[rows].float()
         return features, unpack_parts(table.bits[rows])
 
-    def windows(self, count: int, frames: int, rng: np.random.Generator, mirror: bool = True) -> UnifiedWindows:
+    def windows(self, count: int, frames: int, rng: np.random.Generator, mirror: bool = True) -> MotionVerseWindows:
         """Random windows.
 
         Args:
@@ -175,7 +175,7 @@ class UnifiedSet:
         mask = unpack_parts(bits.reshape(-1)).view(count, frames, len(PARTS))
         turned = torch.from_numpy(flips)
         mask[turned] = mask[turned][..., list(MIRROR_PARTS)]
-        return UnifiedWindows(
+        return MotionVerseWindows(
             features,
             mask,
             torch.from_numpy(lengths),
@@ -186,7 +186,7 @@ class UnifiedSet:
             torch.from_numpy(tasks),
         )
 
-    def stats(self) -> UnifiedStats:
+    def stats(self) -> MotionVerseStats:
         """Mean and spread of the known cells of all clips, at the first frame rate."""
         return measure_stats(self.clip(index) for index in range(len(self)))
 
@@ -211,7 +211,7 @@ def _encode_all(store: Store, folder: Path, fps: float, columns: Int[Tensor, " C
             start = features.rows
             motion = store.motion(clip, hands=True).with_(contacts=None).at_fps(fps)
             if len(motion) > 1:
-                found = encode_unified(motion)
+                found = encode_motionverse(motion)
                 features.append(found.features[:, columns].numpy().astype(np.float16))
                 valid.append(pack_parts(found.mask, len(found), hands=True))
             rows[clip.id] = (start, features.rows - start)

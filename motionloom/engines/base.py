@@ -27,7 +27,7 @@ from motionloom.engines.lengths import LengthEstimator
 from motionloom.engines.novelty import Novelty, NoveltyTable, load_table
 from motionloom.engines.options import EngineOptions
 from motionloom.engines.request import Request, Segment
-from motionloom.engines.text_motion import Scorer
+from motionloom.engines.text_motion import TextMotionScorer
 from motionloom.engines.threads import using_threads
 from motionloom.engines.timeline import lay_out
 from motionloom.engines.understanding import Answer, Caption
@@ -147,9 +147,9 @@ class Engine(ABC):
         return minilm()
 
     @cached_property
-    def scorer(self) -> Scorer:
+    def scorer(self) -> TextMotionScorer:
         """The bundled text-motion encoder, which ``best_of`` chooses by; loaded when first needed."""
-        return Scorer()
+        return TextMotionScorer()
 
     @cached_property
     def captions_table(self) -> NoveltyTable | None:
@@ -261,7 +261,7 @@ class Engine(ABC):
             seed: Same seed, same motion, on the same machine.
             count: How many; the i-th depends on (seed, i) only.
             fps: Frame rate; the engine's own 20 when left out.
-            steps: Passes through the network.
+            steps: InferenceCache through the network.
             guidance: How strongly conditions are followed; 1 is plain.
             path: Points x, z [m] that the root goes through, the last one at the end; see ``Request``.
             loop: Whether the end goes on into the beginning.
@@ -319,7 +319,7 @@ class Engine(ABC):
             before: Seconds to make before the motion.
             after: Seconds to make after it.
             fps: Frame rate; the motion's own when left out.
-            steps: Passes through the network.
+            steps: InferenceCache through the network.
             guidance: How strongly conditions are followed; 1 is plain.
             best_of: See ``generate``.
             music: What is danced to; it begins where the answer begins.
@@ -375,7 +375,7 @@ class Engine(ABC):
             seed: Same seed, same motion, on the same machine.
             count: How many; the i-th depends on (seed, i) only.
             fps: Frame rate; the engine's own 20 when left out.
-            steps: Passes through the network.
+            steps: InferenceCache through the network.
             guidance: How strongly conditions are followed; 1 is plain.
             best_of: See ``generate``.
             strict: See ``generate``.

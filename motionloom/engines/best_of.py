@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from motionloom.engines.request import Request, Segment
-from motionloom.engines.text_motion import Scorer
+from motionloom.engines.text_motion import TextMotionScorer
 from motionloom.motion.edit import cut
 from motionloom.motion.motion import Motion
 
 
-def choose(scorer: Scorer, request: Request, candidates: Sequence[Motion]) -> Motion:
+def choose(scorer: TextMotionScorer, request: Request, candidates: Sequence[Motion]) -> Motion:
     """Keep the candidate whose lines fit their sentences best, and note by how much.
 
     A story counts as the mean over its lines, each weighed by its seconds; lines without text count nothing.

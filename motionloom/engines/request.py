@@ -123,7 +123,7 @@ class Request:
         fps: Frame rate of the answer; ``None`` for the engine's own.
         count: How many motions.
         seed: Item i uses the random stream (seed, i), whatever the count.
-        steps: Passes through the network; ``None`` for the engine's default.
+        steps: InferenceCache through the network; ``None`` for the engine's default.
         guidance: How strongly the text is followed; ``None`` for the engine's default.
         options: Engine-specific options by name; unknown ones are refused.
         known: What is known of the motion; ``None`` for nothing. The answer has its frame rate unless ``fps`` says

@@ -14,7 +14,7 @@ from motionloom.conditions.text import minilm
 from motionloom.data.loader import Stats
 from motionloom.errors import CheckpointError, RequestError
 from motionloom.models.checkpoint import load_checkpoint
-from motionloom.models.text_motion.encoder import Matcher
+from motionloom.models.text_motion.encoder import TextMotionEncoder
 from motionloom.motion.features.humanml3d import encode_features
 from motionloom.motion.motion import Motion
 from motionloom.motion.retarget import retarget
@@ -54,11 +54,11 @@ class Fit:
         return f"{quality} (cosine {self.score:.2f}; {share}, {wrong})"
 
 
-class Scorer:
+class TextMotionScorer:
     """Sentences and motions to unit vectors of one space.
 
     Args:
-        folder: Checkpoint of a ``Matcher``; the bundled one when left out.
+        folder: Checkpoint of a ``TextMotionEncoder``; the bundled one when left out.
 
     Raises:
         CheckpointError: There is no such checkpoint, or it holds another kind of model.
@@ -67,7 +67,7 @@ class Scorer:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = Path(str(resources.files("motionloom") / "starter" / "matcher")) if folder is None else folder
         checkpoint = load_checkpoint(self.folder)
-        if not isinstance(checkpoint.model, Matcher):
+        if not isinstance(checkpoint.model, TextMotionEncoder):
             raise CheckpointError(
                 f"{self.folder} holds a {checkpoint.kind}; scoring sentences of any data needs a 'matcher' (the"
                 " published evaluator reads tagged HumanML3D captions only)"

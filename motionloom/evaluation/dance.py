@@ -20,7 +20,7 @@ from motionloom.data.sound.music import Accompaniment, accompany
 from motionloom.data.store import Clip, Store
 from motionloom.engines.base import Engine
 from motionloom.engines.request import Request, Segment
-from motionloom.engines.text_motion import Scorer
+from motionloom.engines.text_motion import TextMotionScorer
 from motionloom.errors import DataError
 from motionloom.evaluation.comparison import FPS, Makers, Rows, aligned, covered, kinetic, piece_of, shifted
 from motionloom.metrics.dance import dance_scores
@@ -57,7 +57,7 @@ class DanceMeasures:
         self,
         engine: Engine,
         makers: Makers,
-        scorer: Scorer,
+        scorer: TextMotionScorer,
         store: Store,
         motions: Sequence[Motion],
         captions: Sequence[str],

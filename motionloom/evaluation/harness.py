@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from motionloom.data.store import Store
 from motionloom.engines.base import Engine, version
-from motionloom.engines.text_motion import Scorer
+from motionloom.engines.text_motion import TextMotionScorer
 from motionloom.engines.threads import using_threads
 from motionloom.errors import RequestError
 from motionloom.metrics.distribution import interval
@@ -39,7 +39,7 @@ class Subject:
 
     engine: Engine
     store: Store | None = None
-    scorer: Scorer | None = None
+    scorer: TextMotionScorer | None = None
     beside: tuple[Engine, ...] = ()
 
 

@@ -23,7 +23,7 @@ from motionloom.data.store import Clip, Store, label_of
 from motionloom.engines.base import Capability
 from motionloom.engines.request import Request, Segment
 from motionloom.engines.seeds import item_seed
-from motionloom.engines.text_motion import Scorer
+from motionloom.engines.text_motion import TextMotionScorer
 from motionloom.engines.timeline import lay_out
 from motionloom.errors import DataError, RequestError
 from motionloom.evaluation.comparison import FPS, Makers, Rows, displacements, held, piece_of
@@ -157,7 +157,7 @@ class _Measures:
         assert subject.store is not None
         assert subject.scorer is not None
         self.engine, self.options, self.seed = subject.engine, options, seed
-        self.scorer: Scorer = subject.scorer
+        self.scorer: TextMotionScorer = subject.scorer
         self.store: Store = subject.store
         self.makers = Makers((subject.engine, *subject.beside), seed, progress)
         self.rng = np.random.default_rng([seed, 6])

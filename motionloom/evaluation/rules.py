@@ -44,7 +44,7 @@ class RulesOptions:
     )
     seeds: int = ranged(12, low=1, high=10_000, help="Motions of each sentence.")
     seed: int = ranged(0, low=0, high=2**32 - 1, help="The first seed.")
-    steps: int | None = ranged(None, low=1, help="Passes through the network; the engine's own when left out.")
+    steps: int | None = ranged(None, low=1, help="InferenceCache through the network; the engine's own when left out.")
     guidance: float | None = ranged(None, low=0, help="How strongly the text is followed; the engine's own.")
     best_of: int = ranged(1, low=1, help="Candidates a motion, of which the one that fits the text best is judged.")
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -67,7 +67,7 @@ class TextOptions:
     only: tuple[str, ...] = ranged(ROWS, help="Rows that are measured, as far as the engine has them.")
     clips: int | None = ranged(None, low=2, help="Clips of the split, drawn from the seed; all when left out.")
     variety: bool = ranged(True, help="Whether multimodality is measured: 160 more motions a repeat.")
-    steps: int | None = ranged(None, low=1, help="Passes through the network; the engine's own when left out.")
+    steps: int | None = ranged(None, low=1, help="InferenceCache through the network; the engine's own when left out.")
     guidance: float | None = ranged(None, low=0, help="How strongly the text is followed; the engine's own.")
     options: Mapping[str, Any] = field(default_factory=dict)
     """Other options of the engine."""

@@ -38,7 +38,7 @@ MODELS = ModelTable(
         "body_tokenizer": "motionloom.models.tokenizers.body_parts:BodyTokenizer",
         "masked": "motionloom.models.masked.model:MaskedTransformer",
         "length": "motionloom.models.length:LengthPredictor",
-        "matcher": "motionloom.models.text_motion.encoder:Matcher",
+        "matcher": "motionloom.models.text_motion.encoder:TextMotionEncoder",
         "parts_tokenizer": "motionloom.models.masked.upper_body:PartsTokenizer",
         "parts_masked": "motionloom.models.masked.upper_body:PartsTransformer",
         "evaluator": "motionloom.models.text_motion.guo:Evaluator",

@@ -159,7 +159,7 @@ class Motion:
         """
         encoders = {
             "humanml3d": lambda: resolve("motionloom.motion.features.humanml3d:encode_features")(self.at_fps(20.0)),
-            "motionverse": lambda: resolve("motionloom.motion.features.motionverse:encode_unified")(self).features,
+            "motionverse": lambda: resolve("motionloom.motion.features.motionverse:encode_motionverse")(self).features,
         }
         if layout not in encoders:
             raise LayoutError(f"there is no layout {layout!r}; layouts are {', '.join(encoders)}")

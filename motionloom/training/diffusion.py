@@ -21,7 +21,7 @@ from motionloom.conditions.clip import text_encoder
 from motionloom.conditions.keypoints import KEYPOINT_WIDTH, keypoint_features
 from motionloom.conditions.text import TextEncoder, text_tokens
 from motionloom.data.mixture import MixOptions
-from motionloom.data.motionverse_loader import UnifiedSet, UnifiedWindows
+from motionloom.data.motionverse_loader import MotionVerseSet, MotionVerseWindows
 from motionloom.data.sound.features import Kind, SoundOptions, SoundSet
 from motionloom.data.store import Store
 from motionloom.errors import RequestError, TrainingError
@@ -30,12 +30,12 @@ from motionloom.models.diffusion.config import Clips, Condition, DiffusionConfig
 from motionloom.models.diffusion.model import DiffusionTransformer
 from motionloom.models.diffusion.schedule import NoiseSchedule
 from motionloom.models.diffusion.training import LossOptions, training_loss
-from motionloom.motion.features.motionverse import decode_unified
+from motionloom.motion.features.motionverse import decode_motionverse
 from motionloom.motion.features.motionverse_layout import (
     MIRROR_PARTS,
     SIZE,
-    Unified,
-    UnifiedStats,
+    MotionVerseFeatures,
+    MotionVerseStats,
     measure_stats,
     mirror_columns,
     part_columns,
@@ -180,20 +180,20 @@ class DiffusionTask:
     def _reads_text(self) -> bool:
         return self.mix.tasks.get("text", 0.0) > 0
 
-    def _windows_of(self, split: str) -> UnifiedSet:
+    def _windows_of(self, split: str) -> MotionVerseSet:
         known = {clip.source for clip in self.store.split(split)}
         mix = self.mix
         if split != "train":
             # A held-out split may lack a source that is trained on.
             mix = replace(mix, datasets={name: weight for name, weight in mix.datasets.items() if name in known})
-        return UnifiedSet(self.store, split, self.data.rates, self.data.shortest, mix, self.data.faster)
+        return MotionVerseSet(self.store, split, self.data.rates, self.data.shortest, mix, self.data.faster)
 
     @cached_property
-    def stats(self) -> UnifiedStats:
+    def stats(self) -> MotionVerseStats:
         """Statistics of the features: those of the model that is started from, or measured on clips and mirrors."""
         if self.init:
             trained = load_checkpoint(Path(self.init)).stats
-            return UnifiedStats(trained["mean"], trained["std"])
+            return MotionVerseStats(trained["mean"], trained["std"])
         order, signs = mirror_columns()
 
         def clips() -> Any:
@@ -255,11 +255,17 @@ class DiffusionTask:
             )  # fmt: skip
             # Each piece's loss is a mean over its clips; the whole is the mean over all.
             share = len(part.clips) / len(batch.clips)
-            for name, value in {"loss": losses.total, "error": losses.features, "uneven": losses.uneven}.items():
+            for name, value in {
+                "loss": losses.total,
+                "error": losses.features,
+                "load_balancing_loss": losses.load_balancing_loss,
+            }.items():
                 found[name] = found[name] + share * value if name in found else share * value
         return found
 
-    def shortened(self, windows: UnifiedWindows, clips: UnifiedSet, rng: np.random.Generator) -> UnifiedWindows:
+    def shortened(
+        self, windows: MotionVerseWindows, clips: MotionVerseSet, rng: np.random.Generator
+    ) -> MotionVerseWindows:
         """Some windows cut to a shorter piece, so that the model knows any length."""
         lengths = windows.lengths.numpy()
         chance, size, place = rng.random((3, len(lengths)))
@@ -278,7 +284,7 @@ class DiffusionTask:
             short[row], starts[row] = length, starts[row] + first
         return replace(windows, features=features, mask=mask, lengths=short, starts=starts)
 
-    def batch(self, clips: UnifiedSet, windows: UnifiedWindows, rng: np.random.Generator) -> Batch:
+    def batch(self, clips: MotionVerseSet, windows: MotionVerseWindows, rng: np.random.Generator) -> Batch:
         """Windows with what they follow.
 
         Args:
@@ -315,7 +321,7 @@ class DiffusionTask:
         return {kind: SoundSet(self.store, kind, options) for kind in _SOUNDS if self.config.widths[kind]}
 
     def _heard(
-        self, sounds: SoundSet, clips: UnifiedSet, windows: UnifiedWindows, rng: np.random.Generator
+        self, sounds: SoundSet, clips: MotionVerseSet, windows: MotionVerseWindows, rng: np.random.Generator
     ) -> Condition:
         """The sound of some windows whose clips have any."""
         count, frames = windows.mask.shape[:2]
@@ -332,7 +338,7 @@ class DiffusionTask:
             given[row] = True
         return Condition(features, given)
 
-    def _seen(self, windows: UnifiedWindows, rng: np.random.Generator) -> Condition:
+    def _seen(self, windows: MotionVerseWindows, rng: np.random.Generator) -> Condition:
         """Keypoints of random cameras for some windows of whole bodies."""
         count, frames = windows.mask.shape[:2]
         features, given = torch.zeros(count, frames, KEYPOINT_WIDTH), torch.zeros(count, dtype=torch.bool)
@@ -342,7 +348,7 @@ class DiffusionTask:
             mask = windows.mask[row, :length]
             if not bool(mask[:, BODY_COLUMNS].all()):
                 continue
-            motion = decode_unified(Unified(windows.features[row, :length], mask, fps)).motion
+            motion = decode_motionverse(MotionVerseFeatures(windows.features[row, :length], mask, fps)).motion
             try:
                 features[row, :length] = keypoint_features(synthetic_keypoints(motion, generator), fps)
             except RequestError:

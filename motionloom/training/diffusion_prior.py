@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from motionloom.data.motionverse_loader import UnifiedSet
+from motionloom.data.motionverse_loader import MotionVerseSet
 from motionloom.models.diffusion.prior import FREQUENCIES, LinearPrior, cosines
 from motionloom.motion.features.motionverse_layout import (
     MIRROR_PARTS,
     SLICES,
-    UnifiedStats,
+    MotionVerseStats,
     mirror_columns,
     part_columns,
 )
@@ -21,7 +21,7 @@ _FLOOR = 1e-7
 """Least power of a clip's turning: some hardly turn, and a logarithm of nothing has no end."""
 
 
-def fit_prior(prior: LinearPrior, clips: UnifiedSet, stats: UnifiedStats) -> None:
+def fit_prior(prior: LinearPrior, clips: MotionVerseSet, stats: MotionVerseStats) -> None:
     """Measure clips and their mirror images, and give the statistics to a prior.
 
     Directions are those of all frames at the fastest rate; powers are measured on windows of up to 100 frames at the

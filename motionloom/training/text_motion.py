@@ -20,7 +20,7 @@ from motionloom.data.mixture import draw_chances
 from motionloom.data.store import Store, label_of
 from motionloom.metrics.distribution import POOL, distinct_pools, retrieval
 from motionloom.models.checkpoint import save_checkpoint
-from motionloom.models.text_motion.encoder import Matcher, MatcherConfig, contrastive_loss
+from motionloom.models.text_motion.encoder import TextMotionConfig, TextMotionEncoder, contrastive_loss
 from motionloom.schema import ranged
 from motionloom.training.caption_vectors import caption_table, started_whitening
 from motionloom.training.cards import Origins, card
@@ -30,7 +30,7 @@ from motionloom.training.task import Step
 
 
 @dataclass(frozen=True)
-class MatcherData:
+class TextMotionData:
     """What a text-motion encoder is trained on."""
 
     fps: float = ranged(20.0, low=1, high=240, help="Frame rate of the features.")
@@ -42,17 +42,17 @@ class MatcherData:
     noise: float = ranged(0.05, low=0, help="Spread of the noise added to normalised features.")
 
 
-def read(recipe: Recipe) -> tuple[MatcherConfig, MatcherData]:
+def read(recipe: Recipe) -> tuple[TextMotionConfig, TextMotionData]:
     """The tables of a recipe.
 
     Raises:
         TrainingError: A value does not fit.
     """
     no_loss(recipe)
-    return recipe.table("model", MatcherConfig), recipe.table("data", MatcherData)
+    return recipe.table("model", TextMotionConfig), recipe.table("data", TextMotionData)
 
 
-class MatcherTask:
+class TextMotionTask:
     """A text-motion encoder in the training loop."""
 
     def __init__(self, recipe: Recipe, store: Path) -> None:
@@ -62,7 +62,7 @@ class MatcherTask:
         self.center, self.scale = started_whitening(recipe.train.init, self.captions.features)
         self.train = FeatureSet(self.store, "train", self.data.fps)
         self.stats = started_stats(recipe.train.init) or self.train.stats()
-        self.model: nn.Module = Matcher(self.config)
+        self.model: nn.Module = TextMotionEncoder(self.config)
 
     @cached_property
     def chances(self) -> np.ndarray:
@@ -117,7 +117,7 @@ class MatcherTask:
         Returns:
             Figures; and 101 quantiles of the cosines of right pairs and of pairs of different labels.
         """
-        assert isinstance(model, Matcher)
+        assert isinstance(model, TextMotionEncoder)
         most = self.config.max_patches * self.config.patch
         motions = [clips.clip(index)[:most] for index in range(len(clips))]
         found = [model.embed_motions(*self._pad(motions[i : i + 64])) for i in range(0, len(motions), 64)]
@@ -166,6 +166,6 @@ class MatcherTask:
         )
 
 
-def task(recipe: Recipe, store: Path) -> MatcherTask:
+def task(recipe: Recipe, store: Path) -> TextMotionTask:
     """Make the task of a recipe."""
-    return MatcherTask(recipe, store)
+    return TextMotionTask(recipe, store)

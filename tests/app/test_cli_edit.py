@@ -9,7 +9,7 @@ from corpus import as_cmu, walk
 from make_mmm import write_body_engine, write_engine
 
 from motionloom.app.cli import main as cli
-from motionloom.engines.mmm import path as steer
+from motionloom.engines.mmm import path as mmm_path
 from motionloom.motion.io import load, save
 
 FAST = ("--steps", 2, "--guidance", 1)
@@ -109,7 +109,7 @@ def test_story(motionloom, whole, script, tmp_path):
 
 
 def test_loops_and_end_points(motionloom, engine, tmp_path, monkeypatch):
-    monkeypatch.setattr(steer, "ROUNDS", 2)
+    monkeypatch.setattr(mmm_path, "ROUNDS", 2)
     out = tmp_path / "loop.npz"
     status, printed, _ = motionloom("generate", "--text", "walk", "--seconds", 2, "--loop", "--fps", 30,
                                     "--engine", engine, *FAST, "--out", out)  # fmt: skip

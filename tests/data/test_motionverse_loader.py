@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motionloom.data.mixture import MixOptions, Mixture
-from motionloom.data.motionverse_loader import UnifiedSet, known_columns
+from motionloom.data.motionverse_loader import MotionVerseSet, known_columns
 from motionloom.data.prepare import prepare
 from motionloom.data.rows import RowWriter, open_rows
 from motionloom.data.store import BODY_PARTS, Clip, Store, pack_parts, unpack_parts
 from motionloom.errors import DataError
 from motionloom.motion.edit import mirror
-from motionloom.motion.features.motionverse import decode_unified, encode_unified
-from motionloom.motion.features.motionverse_layout import Unified, part_columns
+from motionloom.motion.features.motionverse import decode_motionverse, encode_motionverse
+from motionloom.motion.features.motionverse_layout import MotionVerseFeatures, part_columns
 from motionloom.motion.io import save
 from motionloom.motion.skeleton import PARTS
 
@@ -51,7 +51,7 @@ def test_a_part_that_is_missing_stays_missing_the_whole_way(partial, part):
     assert stored.valid is not None
     assert torch.equal(stored.valid, wanted)
     # ... into features and masks, through windows,
-    clips = UnifiedSet(partial, "train")
+    clips = MotionVerseSet(partial, "train")
     row = clips.clips.index(clip)
     features, mask = clips.clip(row)
     assert torch.equal(mask, wanted[:-1])
@@ -64,7 +64,7 @@ def test_a_part_that_is_missing_stays_missing_the_whole_way(partial, part):
         assert torch.equal(batch.mask[at], mask[start : start + 16])
         assert torch.equal(batch.features[at], features[start : start + 16])
     # ... and back out.
-    back = decode_unified(Unified(features, mask, 20.0))
+    back = decode_motionverse(MotionVerseFeatures(features, mask, 20.0))
     assert back.motion.valid is not None
     assert torch.equal(back.motion.part_valid(part), wanted[:-1, column])
 
@@ -80,20 +80,20 @@ def test_a_clip_that_knows_everything_has_no_mask_and_keeps_its_fingers(partial)
 
 
 def test_mirrored_windows_have_mirrored_features_and_masks(partial):
-    clips = UnifiedSet(partial, "train")
+    clips = MotionVerseSet(partial, "train")
     batch = clips.windows(60, 24, np.random.default_rng(3))
     assert 10 < int(batch.mirrored.sum()) < 50
     for at in range(60):
         row, start = int(batch.clips[at]), int(batch.starts[at])
         motion = partial.motion(clips.clips[row], hands=True).with_(contacts=None)
-        wanted = encode_unified(mirror(motion) if batch.mirrored[at] else motion)
+        wanted = encode_motionverse(mirror(motion) if batch.mirrored[at] else motion)
         assert torch.equal(batch.mask[at], wanted.mask[start : start + 24])
         # Half floats: 1 part in 2,000.
         torch.testing.assert_close(batch.features[at], wanted.features[start : start + 24], atol=3e-3, rtol=1e-3)
 
 
 def test_unknown_cells_do_not_count_in_the_statistics(partial):
-    stats = UnifiedSet(partial, "train").stats()
+    stats = MotionVerseSet(partial, "train").stats()
     face = list(part_columns()["face"])
     assert torch.equal(stats.mean[face], torch.zeros(50))
     assert torch.equal(stats.std[face], torch.ones(50))
@@ -101,12 +101,12 @@ def test_unknown_cells_do_not_count_in_the_statistics(partial):
 
 
 def test_every_window_is_of_one_of_the_rates_but_of_none_above_its_clips(store):
-    clips = UnifiedSet(store, "train", rates=(12.5, 30.0, 120.0))
+    clips = MotionVerseSet(store, "train", rates=(12.5, 30.0, 120.0))
     batch = clips.windows(64, 40, np.random.default_rng(1), mirror=False)
     assert set(batch.fps.tolist()) == {12.5, 30.0}  # the corpus has 60 fps
     for at in range(64):
         motion = store.motion(clips.clips[int(batch.clips[at])]).with_(contacts=None)
-        wanted = encode_unified(motion.at_fps(float(batch.fps[at]))).features
+        wanted = encode_motionverse(motion.at_fps(float(batch.fps[at]))).features
         first, length = int(batch.starts[at]), int(batch.lengths[at])
         torch.testing.assert_close(batch.features[at, :length], wanted[first : first + length], atol=3e-3, rtol=1e-3)
         assert not batch.features[at, length:].any()

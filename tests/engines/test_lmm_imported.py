@@ -13,8 +13,8 @@ from motionloom.engines.importing import ImportOptions, import_official
 from motionloom.engines.lmm.engine import LMM
 from motionloom.engines.registry import engine_of
 from motionloom.errors import CheckpointError, RequestError
-from motionloom.motion.features.motionverse import encode_unified
-from motionloom.motion.features.motionverse_layout import UnifiedOptions
+from motionloom.motion.features.motionverse import encode_motionverse
+from motionloom.motion.features.motionverse_layout import MotionVerseOptions
 
 
 class Words:
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     base = tmp_path_factory.mktemp("lmm")
     torch.save({"state_dict": official("lmm_micro")}, base / "latest.pth")
-    found = encode_unified(make.motion(frames=60, seed=3), options=UnifiedOptions.published())
+    found = encode_motionverse(make.motion(frames=60, seed=3), options=MotionVerseOptions.published())
     np.save(base / "mean.npy", found.features.mean(0).numpy())
     np.save(base / "std.npy", np.full(669, 0.02, np.float32))
     options = ImportOptions("see its authors", mean=base / "mean.npy", std=base / "std.npy", top_k=2)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from make_mmm import write_body_engine
 
 import motionloom as ml
-from motionloom.engines.mmm import path as steer
+from motionloom.engines.mmm import path as mmm_path
 from motionloom.engines.mmm.path import REACH, REACH_METRES, bent, paces, way_length
 from motionloom.engines.request import Request, Segment
 from motionloom.errors import RequestError
@@ -28,9 +28,9 @@ def engine(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def few_rounds(monkeypatch):
     """The promises hold for any number of candidates; fewer take less time."""
-    monkeypatch.setattr(steer, "CANDIDATES", 4)
-    monkeypatch.setattr(steer, "KEPT", 2)
-    monkeypatch.setattr(steer, "ROUNDS", 3)
+    monkeypatch.setattr(mmm_path, "CANDIDATES", 4)
+    monkeypatch.setattr(mmm_path, "KEPT", 2)
+    monkeypatch.setattr(mmm_path, "ROUNDS", 3)
 
 
 def straight(frames: int, stop: slice = slice(0, 0)) -> Motion:

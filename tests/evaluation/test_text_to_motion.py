@@ -10,7 +10,7 @@ from make_lmm import write_lmm
 from make_mmm import write_engine
 
 from motionloom.engines.registry import load
-from motionloom.engines.text_motion import Scorer
+from motionloom.engines.text_motion import TextMotionScorer
 from motionloom.errors import CheckpointError, DataError, RequestError
 from motionloom.evaluation.harness import Subject
 from motionloom.evaluation.harness import evaluate as run
@@ -94,7 +94,7 @@ def test_bad_input_is_named(scorer, engine, store, tmp_path):
     with pytest.raises(RequestError, match=r"scoring needs at least 0.2 s"):
         scorer.motions([walk(3, 0, fps=20.0)])
     with pytest.raises(CheckpointError, match=r"holds a tokenizer; scoring .* needs a 'matcher'"):
-        Scorer(engine.folder / "tokenizer")
+        TextMotionScorer(engine.folder / "tokenizer")
     with pytest.raises(DataError, match=r"different things; pools of 32 need as many"):
         evaluate(engine, scorer, store, TextOptions(split="test"), tmp_path / "x.json")
     with pytest.raises(RequestError, match="split 'all' is unknown"):

@@ -1,4 +1,4 @@
-"""Passes leave work out, never a difference: their logits are those of the whole network."""
+"""InferenceCache leave work out, never a difference: their logits are those of the whole network."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motionloom.models.layers import Grid
-from motionloom.models.masked.cache import Passes
+from motionloom.models.masked.cache import InferenceCache
 from motionloom.models.masked.model import MaskedTransformer, layout
 
 LENGTHS = torch.tensor([12, 3, 7, 1, 12, 9])
@@ -42,14 +42,14 @@ def test_logits_are_those_of_the_whole_network(seed: int, kind: str):
     words = torch.randn(6, 5, 12, generator=random)
     words_valid = None if kind == "published" else torch.arange(5) < torch.randint(1, 6, (6, 1), generator=random)
     text = model.read_text(sentence, words, words_valid)
-    passes = Passes(model.trunk, model.embedding, valid, text)
+    cache = InferenceCache(model.trunk, model.embedding, valid, text)
     if kind == "parts":
         ids = ids[..., None].repeat(1, 1, config.parts)
     for _ in range(6):
         # Some items stay as they are, some change; of some nothing is asked, and what is asked moves.
         asked = valid & (torch.rand(valid.shape, generator=random) < torch.rand(6, 1, generator=random).round())
         want = model.logits(ids, valid, text)[asked].flatten(1)
-        torch.testing.assert_close(passes.logits(ids, asked), want, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(cache.logits(ids, asked), want, atol=1e-5, rtol=1e-5)
         moves = (torch.rand(6, 1, generator=random) < 0.5) & (torch.rand(valid.shape, generator=random) < 0.3)
         moves = moves if kind != "parts" else moves[..., None]
         ids = torch.where(moves, torch.randint(config.codes, ids.shape, generator=random), ids)
@@ -60,15 +60,15 @@ def test_what_has_not_changed_is_not_computed_again():
     model = network("published")
     ids, valid = layout(model.config, LENGTHS, model.config.slots)
     text = model.read_text(torch.randn(6, 16), torch.randn(6, 5, 12))
-    passes = Passes(model.trunk, model.embedding, valid, text)
+    cache = InferenceCache(model.trunk, model.embedding, valid, text)
     rows: list[int] = []
     hook = model.trunk.head.register_forward_hook(lambda *call: rows.append(len(call[2])))
     asked = valid & (ids == model.config.mask_id)
-    first = passes.logits(ids, asked)
-    again = passes.logits(ids, asked)
+    first = cache.logits(ids, asked)
+    again = cache.logits(ids, asked)
     ids[4, 0] = 1
-    passes.logits(ids, asked)
-    nothing = passes.logits(ids, torch.zeros_like(asked))
+    cache.logits(ids, asked)
+    nothing = cache.logits(ids, torch.zeros_like(asked))
     hook.remove()
     assert rows == [int(LENGTHS.sum()), 12]
     assert torch.equal(first, again)
@@ -94,9 +94,9 @@ def test_an_item_without_a_question_may_be_asked_later(kind: str):
     model = network(kind)
     ids, valid = layout(model.config, LENGTHS, model.config.slots)
     text = model.read_text(torch.randn(6, 16), torch.randn(6, 5, 12))
-    passes = Passes(model.trunk, model.embedding, valid, text)
+    cache = InferenceCache(model.trunk, model.embedding, valid, text)
     asked = valid.clone()
     asked[2] = False
-    passes.logits(ids, asked)
+    cache.logits(ids, asked)
     want = model.logits(ids, valid, text)[valid]
-    torch.testing.assert_close(passes.logits(ids, valid), want, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(cache.logits(ids, valid), want, atol=1e-5, rtol=1e-5)

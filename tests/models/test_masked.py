@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motionloom.errors import RequestError
-from motionloom.models.masked.cache import Passes
+from motionloom.models.masked.cache import InferenceCache
 from motionloom.models.masked.model import MaskedConfig, MaskedTransformer, layout
 from motionloom.models.masked.sampling import sample, sample_published
 from motionloom.models.masked.training import (
@@ -181,13 +181,13 @@ def test_every_hidden_token_becomes_a_code(steps: int, temperature: float, noise
 def test_inward_order_settles_the_ends_of_every_motion_before_its_middle(parts: bool, monkeypatch):
     network = model(5, parts=parts)
     seen: list[torch.Tensor] = []
-    real = Passes.logits
+    real = InferenceCache.logits
 
     def spy(self, ids, asked):
         seen.append(asked.clone())
         return real(self, ids, asked)
 
-    monkeypatch.setattr(Passes, "logits", spy)
+    monkeypatch.setattr(InferenceCache, "logits", spy)
     lengths = torch.tensor([12, 7])
     for inward in (1000.0, 0.0):
         seen.clear()

@@ -83,16 +83,18 @@ def test_dropped_choices_add_nothing(seed: int):
 def test_even_use_has_no_loss_and_uneven_use_has_one():
     logits = torch.eye(4).repeat(5, 1) * 3
     even = balance(logits, logits, logits.topk(1).indices, 1.0)
-    uneven = balance(logits[:1].expand(20, 4), logits[:1].expand(20, 4), torch.zeros(20, 1, dtype=torch.long), 1.0)
+    load_balancing_loss = balance(
+        logits[:1].expand(20, 4), logits[:1].expand(20, 4), torch.zeros(20, 1, dtype=torch.long), 1.0
+    )
     assert float(even) == pytest.approx(0.0, abs=1e-6)
-    assert float(uneven) > 0.1
+    assert float(load_balancing_loss) > 0.1
 
 
 def test_training_balances_and_every_weight_learns():
     model = experts().train()
-    out, uneven = model(torch.randn(50, 8, generator=seeded(2)))
-    assert float(uneven.detach()) > 0
-    (out.square().mean() + uneven).backward()
+    out, load_balancing_loss = model(torch.randn(50, 8, generator=seeded(2)))
+    assert float(load_balancing_loss.detach()) > 0
+    (out.square().mean() + load_balancing_loss).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert bool(parameter.grad.abs().sum() > 0), name

@@ -48,24 +48,29 @@ def noised(seed: int, rows: int, frames: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("step", [0, 200, 999])
 def test_of_white_data_each_number_is_scaled_as_wiener_says(step):
-    variance, kept = 2.5, float(SCHEDULE.kept[step])
+    variance, alpha_bar = 2.5, float(SCHEDULE.alpha_bar[step])
     x = noised(0, 2, 10)
-    got = white(variance)(x, clips([10, 10]), torch.tensor([kept])).features
-    torch.testing.assert_close(got, x * kept**0.5 * variance / (kept * variance + 1 - kept), atol=1e-5, rtol=1e-4)
+    got = white(variance)(x, clips([10, 10]), torch.tensor([alpha_bar])).features
+    torch.testing.assert_close(
+        got, x * alpha_bar**0.5 * variance / (alpha_bar * variance + 1 - alpha_bar), atol=1e-5, rtol=1e-4
+    )
 
 
 @given(seed=seeds, frames=st.integers(2, 24))
 @settings(max_examples=10, deadline=None)
 def test_neither_padding_nor_hidden_cells_nor_other_clips_have_a_say(seed, frames):
-    prior, kept = smooth(), torch.tensor([0.4])
+    prior, alpha_bar = smooth(), torch.tensor([0.4])
     x = noised(seed, 2, 24)
-    alone = prior(x[:1, :frames], clips([frames]), kept).features
-    torch.testing.assert_close(prior(x, clips([frames, 24]), kept).features[:1, :frames], alone, atol=1e-5, rtol=1e-4)
-    assert not prior(x, clips([frames, 24]), kept).features[0, frames:].any()
+    alone = prior(x[:1, :frames], clips([frames]), alpha_bar).features
+    torch.testing.assert_close(
+        prior(x, clips([frames, 24]), alpha_bar).features[:1, :frames], alone, atol=1e-5, rtol=1e-4
+    )
+    assert not prior(x, clips([frames, 24]), alpha_bar).features[0, frames:].any()
     parts = torch.rand(2, 24, 10, generator=torch.Generator().manual_seed(seed)) < 0.6
     hidden = ~parts.repeat_interleave(torch.tensor(SIZES), dim=2)
     first, second = (
-        prior(torch.where(hidden, rubbish, x), clips([24, 24], parts=parts), kept).features for rubbish in (0.0, 99.0)
+        prior(torch.where(hidden, rubbish, x), clips([24, 24], parts=parts), alpha_bar).features
+        for rubbish in (0.0, 99.0)
     )
     assert torch.equal(first, second)
     assert not first[hidden].any()
@@ -91,19 +96,19 @@ def test_smooth_motion_is_found_in_noise_at_any_frame_rate(fps):
     frames = round(fps * seconds)
     time = torch.arange(frames) / fps
     clean = torch.sin(2 * torch.pi * 0.4 * time)[None, :, None].expand(1, -1, WIDTH)
-    kept = 0.5
-    x = kept**0.5 * clean + (1 - kept) ** 0.5 * noised(1, 1, frames)
-    error = (smooth()(x, clips([frames], fps), torch.tensor([kept])).features - clean).square().mean()
+    alpha_bar = 0.5
+    x = alpha_bar**0.5 * clean + (1 - alpha_bar) ** 0.5 * noised(1, 1, frames)
+    error = (smooth()(x, clips([frames], fps), torch.tensor([alpha_bar])).features - clean).square().mean()
     # The best guess by frames alone, of a sine of variance 1/2.
-    alone = (x * kept**0.5 * 0.5 / (kept * 0.5 + 1 - kept) - clean).square().mean()
+    alone = (x * alpha_bar**0.5 * 0.5 / (alpha_bar * 0.5 + 1 - alpha_bar) - clean).square().mean()
     assert float(error) < 0.6 * float(alone)
     assert float((smooth()(clean, clips([frames], fps), torch.tensor([1 - 1e-6])).features - clean).abs().max()) < 0.02
 
 
 def test_doubt_and_size_are_what_wiener_says_of_white_data():
-    variance, kept = 2.5, 0.3
-    found = white(variance)(noised(0, 1, 10), clips([10]), torch.tensor([kept]))
-    doubt = (variance * (1 - kept) / (kept * variance + 1 - kept)) ** 0.5
-    size = (kept * variance**2 / (kept * variance + 1 - kept)) ** 0.5
+    variance, alpha_bar = 2.5, 0.3
+    found = white(variance)(noised(0, 1, 10), clips([10]), torch.tensor([alpha_bar]))
+    doubt = (variance * (1 - alpha_bar) / (alpha_bar * variance + 1 - alpha_bar)) ** 0.5
+    size = (alpha_bar * variance**2 / (alpha_bar * variance + 1 - alpha_bar)) ** 0.5
     torch.testing.assert_close(found.doubt, torch.full((1, 10), doubt), atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(found.size, torch.full((1, 10), size), atol=1e-4, rtol=1e-3)

@@ -46,15 +46,15 @@ def test_signal_and_noise_share_the_variance_and_betas_make_the_schedule(schedul
         assert level.ratio == pytest.approx(math.log(level.signal / level.noise))
     assert schedule.level(-1) == Level(1.0, 0.0)
     assert schedule.level(-1).ratio == math.inf
-    torch.testing.assert_close(NoiseSchedule.of_betas(schedule.betas).kept, schedule.kept)
-    assert float(schedule.kept[-1]) < 1e-4
+    torch.testing.assert_close(NoiseSchedule.of_betas(schedule.betas).alpha_bar, schedule.alpha_bar)
+    assert float(schedule.alpha_bar[-1]) < 1e-4
 
 
 def test_the_linear_schedule_by_hand():
     schedule = NoiseSchedule.linear()
     assert float(schedule.betas[0]) == pytest.approx(1e-4)
     assert float(schedule.betas[-1]) == pytest.approx(0.02)
-    assert float(schedule.kept[1]) == pytest.approx((1 - 1e-4) * (1 - 1e-4 - 0.0199 / 999))
+    assert float(schedule.alpha_bar[1]) == pytest.approx((1 - 1e-4) * (1 - 1e-4 - 0.0199 / 999))
 
 
 @given(seed=st.integers(0, 2**31))

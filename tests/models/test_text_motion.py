@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from motionloom.errors import RequestError
-from motionloom.models.text_motion.encoder import Matcher, MatcherConfig, contrastive_loss
+from motionloom.models.text_motion.encoder import TextMotionConfig, TextMotionEncoder, contrastive_loss
 
 
 def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def model() -> Matcher:
+def model() -> TextMotionEncoder:
     torch.manual_seed(0)
-    network = Matcher.tiny()
+    network = TextMotionEncoder.tiny()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -54,7 +54,7 @@ def test_the_loss_by_hand():
 
 def test_training_brings_pairs_together():
     torch.manual_seed(0)
-    network = Matcher.tiny()
+    network = TextMotionEncoder.tiny()
     features = torch.randn(6, 16, 12, generator=seeded(0))
     frames = torch.full((6,), 16)
     sentence, words = torch.randn(6, 16, generator=seeded(1)), torch.randn(6, 4, 12, generator=seeded(2))
@@ -77,4 +77,4 @@ def test_errors_say_what_to_do():
     with pytest.raises(RequestError, match=r"motions have 3 to 40 frames; this model reads 4 to 32: cut them"):
         network.embed_motions(torch.zeros(2, 40, 12), torch.tensor([3, 40]))
     with pytest.raises(RequestError, match="width 10 is not divisible by 4"):
-        MatcherConfig(width=10)
+        TextMotionConfig(width=10)

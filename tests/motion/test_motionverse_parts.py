@@ -9,16 +9,16 @@ from torch import Tensor
 from motionloom.motion import rotations as rot
 from motionloom.motion.edit import turn
 from motionloom.motion.features.motionverse import (
+    decode_motionverse,
     decode_positions,
-    decode_unified,
     encode_keypoints,
-    encode_unified,
+    encode_motionverse,
 )
 from motionloom.motion.features.motionverse_keypoints import motion_from_keypoints
 from motionloom.motion.features.motionverse_layout import (
     LEAN,
     SLICES,
-    Unified,
+    MotionVerseFeatures,
     joint_columns,
     joint_parts,
     known_joints,
@@ -40,15 +40,15 @@ def test_a_part_that_is_dropped_takes_nothing_else_with_it(part, frames, seed):
     """Its features are 0, it comes back as unknown and at rest; features and joints of the others are as they were."""
     motion, index = with_hands(frames, seed), PARTS.index(part)
     expression = face(frames, seed)
-    whole = encode_unified(motion, expression=expression)
-    lacking = encode_unified(without(motion, part), expression=expression)
+    whole = encode_motionverse(motion, expression=expression)
+    lacking = encode_motionverse(without(motion, part), expression=expression)
     own = list(part_columns()[part])
     others = [column for column in range(669) if column not in set(own)]
     assert torch.equal(lacking.features[:, others], whole.features[:, others])
     assert not lacking.features[:, own].any()
     assert torch.equal(lacking.mask, (torch.arange(10) != index).expand(frames - 1, 10))
 
-    a, b = (decode_unified(each, CANONICAL_HANDS) for each in (whole, lacking))
+    a, b = (decode_motionverse(each, CANONICAL_HANDS) for each in (whole, lacking))
     assert b.motion.valid is not None
     assert torch.equal(b.motion.valid, lacking.mask)
     known = known_joints(lacking.mask)[0]
@@ -69,7 +69,7 @@ def test_a_part_that_is_dropped_takes_nothing_else_with_it(part, frames, seed):
     assert (b.expression is None) == (part == "face")
 
 
-def heading_of(unified: Unified, frame: int) -> Tensor:
+def heading_of(unified: MotionVerseFeatures, frame: int) -> Tensor:
     assert unified.start is not None
     return rot.about("Y", unified.start[2] * torch.ones(1))
 
@@ -84,7 +84,7 @@ def test_what_stands_in_an_unknown_part_is_not_read(part, seed):
     rotations = motion.rotations.clone()
     rotations[:, joints] = make.rotations(12, len(joints), seed=seed)
     nonsense = without(motion.with_(rotations=rotations), part)
-    got, wanted = encode_unified(nonsense).features, encode_unified(without(motion, part)).features
+    got, wanted = encode_motionverse(nonsense).features, encode_motionverse(without(motion, part)).features
     # A wrist carries its hand: the hand's place follows from the arm's, its rotations do not.
     if part.endswith("_arm"):
         hand = known_joints(torch.tensor([name == part.replace("arm", "hand") for name in PARTS]))
@@ -93,11 +93,11 @@ def test_what_stands_in_an_unknown_part_is_not_read(part, seed):
             got[:, columns[:3] + columns[9:]] = wanted[:, columns[:3] + columns[9:]]
     torch.testing.assert_close(got, wanted, atol=1e-6, rtol=0.0)
     # The same on the way back.
-    unified = encode_unified(without(motion, part))
+    unified = encode_motionverse(without(motion, part))
     columns = list(part_columns()[part])
     noisy = unified.features.clone()
     noisy[:, columns] = make.tensor(11, len(columns), seed=seed)
-    a, b = (decode_unified(Unified(each, unified.mask, 20.0)) for each in (unified.features, noisy))
+    a, b = (decode_motionverse(MotionVerseFeatures(each, unified.mask, 20.0)) for each in (unified.features, noisy))
     assert torch.equal(a.motion.rotations, b.motion.rotations)
     assert torch.equal(a.positions, b.positions)
 
@@ -107,8 +107,8 @@ def test_parts_may_be_known_for_a_while(frames, seed):
     motion = make.motion(frames, seed)
     valid = make.tensor(frames, 10, seed=seed) > 0
     valid[:, 0] = True
-    unified = encode_unified(motion.with_(valid=valid))
-    found = decode_unified(unified)
+    unified = encode_motionverse(motion.with_(valid=valid))
+    found = decode_motionverse(unified)
     wanted = valid[:-1].clone()
     wanted[:, 7:] = False
     assert torch.equal(unified.mask, wanted)
@@ -125,7 +125,7 @@ def test_steps_into_the_unknown_go_on_as_before():
     valid = ALL.expand(6, 10).clone()
     head = PARTS.index("head")
     valid[:, head] = torch.tensor([True, True, True, False, False, True])
-    whole, lacking = encode_unified(motion).features, encode_unified(motion.with_(valid=valid)).features
+    whole, lacking = encode_motionverse(motion).features, encode_motionverse(motion.with_(valid=valid)).features
     speed = joint_columns(15)[9:]
     assert torch.equal(lacking[:2, speed], whole[:2, speed])
     assert torch.equal(lacking[2, speed], whole[1, speed])
@@ -141,7 +141,7 @@ def test_known_stretches_of_keypoints_come_back_as_they_were():
     unified = encode_keypoints(points, 20.0, valid=valid)
     assert torch.equal(unified.mask, valid[:-1])
     assert not unified.features[:, [*part_columns()["root"], *part_columns()["left_leg"]]].any()
-    found = decode_unified(unified)
+    found = decode_motionverse(unified)
     seen = known_joints(valid[0])[:22]
     # Seen from the body: the place is what is not known.
     shape = found.positions[:, seen] - found.positions[:, seen].mean(1, keepdim=True)
@@ -161,7 +161,7 @@ def test_whole_keypoints_are_written_as_they_are():
     for joints in (22, 52):
         unified = encode_keypoints(motion.positions[:, :joints], 20.0)
         assert unified.mask[:, 7].any() == (joints == 52)
-        found = decode_unified(unified)
+        found = decode_motionverse(unified)
         assert float((found.positions - motion.positions[:-1, :joints]).abs().max()) < 1e-4
     padded = torch.cat((motion.positions[:, :22], torch.zeros(20, 2, 3)), dim=1)
     assert torch.equal(
@@ -169,7 +169,7 @@ def test_whole_keypoints_are_written_as_they_are():
     )
     # With rotations at hand nothing is fitted.
     given_rotations = encode_keypoints(motion.positions, 20.0, motion.rotations)
-    torch.testing.assert_close(given_rotations.features, encode_unified(motion).features)
+    torch.testing.assert_close(given_rotations.features, encode_motionverse(motion).features)
 
 
 @settings(max_examples=8)
@@ -191,8 +191,8 @@ def test_a_fitted_body_stands_where_its_keypoints_are_and_rests_where_there_are_
 
 
 def test_statistics_are_of_known_cells_and_unknown_ones_are_zero_scores():
-    clips = [encode_unified(make.motion(40, seed)) for seed in range(3)]
-    clips.append(encode_unified(without(make.motion(40, 9), "head")))
+    clips = [encode_motionverse(make.motion(40, seed)) for seed in range(3)]
+    clips.append(encode_motionverse(without(make.motion(40, 9), "head")))
     stats = measure_stats((clip.features, clip.mask) for clip in clips)
     head = list(part_columns()["head"])
     known = torch.cat([clip.features for clip in clips[:3]])

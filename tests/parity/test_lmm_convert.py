@@ -11,7 +11,14 @@ from motionloom.motion import rotations as rot
 from motionloom.motion.features.humanml3d_published import encode_published
 from motionloom.motion.features.layout import LAYOUTS
 from motionloom.motion.features.motionverse import decode_positions, encode_keypoints
-from motionloom.motion.features.motionverse_layout import SIZE, SLICES, Unified, UnifiedOptions, UnifiedStats, pad_rows
+from motionloom.motion.features.motionverse_layout import (
+    SIZE,
+    SLICES,
+    MotionVerseFeatures,
+    MotionVerseOptions,
+    MotionVerseStats,
+    pad_rows,
+)
 from motionloom.motion.features.motionverse_published import (
     face_z,
     load_joints,
@@ -56,9 +63,9 @@ def close(got: Tensor, wanted: Tensor, within: float) -> None:
     torch.testing.assert_close(got.to(wanted), wanted, atol=within, rtol=0.0)
 
 
-def options_of(case: str) -> UnifiedOptions:
+def options_of(case: str) -> MotionVerseOptions:
     rotations = "parent" if case.startswith("smpl") else "chains"
-    return UnifiedOptions.published(rotations, smoothing=0.0 if case == "h3d_nosmooth" else 20.0)
+    return MotionVerseOptions.published(rotations, smoothing=0.0 if case == "h3d_nosmooth" else 20.0)
 
 
 def has(want: dict[str, Tensor], case: str) -> Tensor:
@@ -76,7 +83,7 @@ def loaded(want: dict[str, Tensor], case: str) -> Tensor:
     return joints
 
 
-def encoded(want: dict[str, Tensor], case: str, joints: Tensor) -> Unified:
+def encoded(want: dict[str, Tensor], case: str, joints: Tensor) -> MotionVerseFeatures:
     """Features of a case's joints; ``joints`` are 20 frames of a second's 60."""
     stride, fps = thinning(float(want["in_fps"]), 20.0, options_of(case))
     rotations = {"smpl156_expr": "in_pose_aa", "smpl72": "in_pose72"}.get(case)
@@ -149,7 +156,7 @@ def test_normalisation_and_the_shipped_deviations(want, case):
     for name, block in SLICES.items():
         std[block] = RELEASED_STD[name]
     mean = features[0] - scores[0] * (std + 1e-9)
-    stats = UnifiedStats(mean.float(), std.float())
+    stats = MotionVerseStats(mean.float(), std.float())
     got = stats.normalize(features, torch.zeros(len(features), 10, dtype=torch.bool), options_of(case))
     close(got, scores, 2e-4)
     close(stats.denormalize(scores), features, 1e-5)
@@ -159,7 +166,7 @@ def test_normalisation_and_the_shipped_deviations(want, case):
 def test_amass_axes_and_the_mirror_image_that_permutes_fingers(want):
     joints = z_up_to_y_up(want["in_keypoints3d"])
     close(joints, want["amass_axes"], 0.0)
-    close(mirror_joints(joints, UnifiedOptions.published()), want["mirror"], 0.0)
+    close(mirror_joints(joints, MotionVerseOptions.published()), want["mirror"], 0.0)
     ours = mirror_joints(joints)
     close(ours[:, :22], want["mirror"][:, :22], 0.0)
     close(mirror_joints(ours), joints, 0.0)
@@ -170,7 +177,7 @@ def test_amass_axes_and_the_mirror_image_that_permutes_fingers(want):
 
 def test_the_prediction_copy(want):
     """Every second of 60 frames, called 25 fps; the root rests at the origin. The body is read off the first frame."""
-    stride, fps = thinning(float(want["in_fps"]), 25.0, UnifiedOptions.published())
+    stride, fps = thinning(float(want["in_fps"]), 25.0, MotionVerseOptions.published())
     assert (stride, fps) == (2, 25.0)
     assert thinning(60.0, 25.0) == (2, 30.0)
     rotations = load_rotations(want["in_pose_aa"].float())[::stride]

@@ -16,7 +16,7 @@ from motionloom.models.diffusion.blocks import ArtMixer, DiffusionBlock
 from motionloom.models.diffusion.config import MODALITIES, Clips, Condition, DiffusionConfig
 from motionloom.models.diffusion.model import DiffusionTransformer, embed_steps
 from motionloom.models.diffusion.official import diffusion_from_official
-from motionloom.models.diffusion.sampling import Guidance, GuidedPasses
+from motionloom.models.diffusion.sampling import Guidance, GuidedModel
 from motionloom.models.importing import import_official
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures"
@@ -112,7 +112,7 @@ def test_the_step_s_embedding_agrees(model, want):
 def test_guided_outputs_agree(model, want):
     clips, conditions = inputs(want)
     guidance = Guidance.published(float(want["in.guidance_scale"]))
-    passes = GuidedPasses(model, clips, conditions, [int(want["in.timesteps"][0])], 1000, guidance)
+    passes = GuidedModel(model, clips, conditions, [int(want["in.timesteps"][0])], 1000, guidance)
     got = passes(want["in.motion"], 0)
     torch.testing.assert_close(got, want["out"], atol=1e-5, rtol=1e-4)
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from motionloom.models.diffusion.schedule import Known, NoiseSchedule, solve
 from motionloom.models.diffusion.training import feature_loss
-from motionloom.motion.features.motionverse_layout import UnifiedOptions, spread_mask
+from motionloom.motion.features.motionverse_layout import MotionVerseOptions, spread_mask
 
 FIXTURE = Path(__file__).parents[3] / "shared" / "fixtures" / "lmm_sampler_loss.safetensors"
 SCHEDULE = NoiseSchedule.linear()
@@ -29,14 +29,14 @@ def toy(x: torch.Tensor, place: int) -> torch.Tensor:
 
 def test_the_schedule_agrees(want):
     torch.testing.assert_close(SCHEDULE.betas, want["betas"])
-    torch.testing.assert_close(SCHEDULE.kept, want["alphas_cumprod"])
+    torch.testing.assert_close(SCHEDULE.alpha_bar, want["alphas_cumprod"])
 
 
 def test_the_fifty_steps_agree(want):
     assert list(reversed(STEPS)) == want["respaced.timesteps"].tolist()
-    taken = NoiseSchedule(SCHEDULE.kept[list(reversed(STEPS))])
+    taken = NoiseSchedule(SCHEDULE.alpha_bar[list(reversed(STEPS))])
     torch.testing.assert_close(taken.betas, want["respaced.betas"])
-    torch.testing.assert_close(taken.kept, want["respaced.alphas_cumprod"])
+    torch.testing.assert_close(taken.alpha_bar, want["respaced.alphas_cumprod"])
 
 
 def test_ddim_agrees(want):
@@ -63,7 +63,7 @@ def test_published_context_agrees_at_the_first_steps_and_the_end(want):
 
 
 def test_losses_agree(want):
-    cells = spread_mask(want["loss.part_mask"], UnifiedOptions.published())
+    cells = spread_mask(want["loss.part_mask"], MotionVerseOptions.published())
     assert torch.equal(cells, want["loss.expanded_mask"])
     pair = want["loss.pred"], want["loss.target"]
     torch.testing.assert_close(20 * feature_loss(*pair, cells), want["loss.per_sample_unweighted"])

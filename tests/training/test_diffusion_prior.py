@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from motionloom.data.motionverse_loader import UnifiedSet
+from motionloom.data.motionverse_loader import MotionVerseSet
 from motionloom.models.diffusion.prior import LinearPrior
-from motionloom.motion.features.motionverse_layout import UnifiedStats, part_columns
+from motionloom.motion.features.motionverse_layout import MotionVerseStats, part_columns
 from motionloom.training.diffusion_prior import fit_prior
 
-PLAIN = UnifiedStats(torch.zeros(669), torch.ones(669))
+PLAIN = MotionVerseStats(torch.zeros(669), torch.ones(669))
 SPINNER, CALM = 3.0, 0.1
 
 
-class Clips(UnifiedSet):
+class Clips(MotionVerseSet):
     """Twenty clips at one frame rate: white noise, about a mean of its own; one of them spins and sways."""
 
     def __init__(self, frames: int = 60) -> None:

@@ -31,7 +31,7 @@ Out = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Same seed, same motion.")]
 Count = Annotated[int, typer.Option(help="How many; with more than one, files are numbered.")]
-Steps = Annotated[int | None, typer.Option(help="Passes through the network.")]
+Steps = Annotated[int | None, typer.Option(help="InferenceCache through the network.")]
 Guidance = Annotated[float | None, typer.Option(help="How strongly the text is followed; 1 is plain.")]
 BestOf = Annotated[int, typer.Option(help="Make so many for each and keep the one that fits the text best.")]
 Fps = Annotated[float | None, typer.Option(help="Frame rate of the result; the motion's own when left out.")]

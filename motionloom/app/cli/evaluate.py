@@ -40,7 +40,9 @@ def evaluate(
     evaluator: Evaluator = None,
     beside: Beside = None,
     bert: Bert = None,
-    steps: Annotated[int | None, typer.Option(help="Passes through the network; the engine's when left out.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="InferenceCache through the network; the engine's when left out.")
+    ] = None,
     guidance: Annotated[float | None, typer.Option(help="How strongly texts are followed; the engine's.")] = None,
     best_of: Annotated[int | None, typer.Option(help="Candidates a motion (rules).")] = None,
     method: Annotated[str | None, typer.Option(help="Solver of a diffusion model: dpm or ddim.")] = None,
@@ -119,11 +121,11 @@ def _run(
     if data is None and kind.stored:
         raise typer.BadParameter(f"--task {task} is measured on clips: name a store", param_hint="--data")
     from motionloom.data.store import Store
-    from motionloom.engines.text_motion import Scorer
+    from motionloom.engines.text_motion import TextMotionScorer
 
     store = None if data is None else Store(data)
     others = tuple(load(name) for name in beside or ())
-    scorer = Scorer(evaluator) if kind.scored else None
+    scorer = TextMotionScorer(evaluator) if kind.scored else None
     subject = Subject(load(engine), store, scorer, others)
     if given.get("options"):
         values = parse_options(given["options"], subject.engine.Options)

@@ -38,7 +38,7 @@ def generate(
     count: Annotated[int, typer.Option(help="How many; with more than one, files are numbered.")] = 1,
     fps: Annotated[float | None, typer.Option(help="Frame rate of the result; the model's 20 when left out.")] = None,
     engine: Engine = None,
-    steps: Annotated[int | None, typer.Option(help="Passes through the network.")] = None,
+    steps: Annotated[int | None, typer.Option(help="InferenceCache through the network.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How strongly the text is followed; 1 is plain.")] = None,
     to: Annotated[
         list[str] | None,
@@ -183,12 +183,12 @@ def _noting(motion: Any, notes: tuple[str, ...]) -> Any:
 
 def _fits(lines: list[Any], motions: list[Any]) -> list[dict[str, Any]]:
     """How well each motion fits its text, by our text-motion encoder; of a story the line that fits worst."""
-    from motionloom.engines.text_motion import Scorer
+    from motionloom.engines.text_motion import TextMotionScorer
     from motionloom.errors import RequestError
 
     if not any(line.text for line in lines):
         return []
-    scorer, found = Scorer(), []
+    scorer, found = TextMotionScorer(), []
     for motion in motions:
         at, worst = 0.0, None
         for line in lines:

@@ -143,9 +143,9 @@ def inspect(
     motion = Reading(unit, true_fps, up, asf, clip).load(source)
     found = facts(motion)
     if text:
-        from motionloom.engines.text_motion import Scorer
+        from motionloom.engines.text_motion import TextMotionScorer
 
-        fit = Scorer().fit(text, motion)
+        fit = TextMotionScorer().fit(text, motion)
         found |= {"fit": fit.verdict, "cosine": fit.score, "poor": fit.poor}
     if json_:
         _print_json(found)

@@ -31,13 +31,13 @@ from motionloom.models.diffusion.schedule import Method, NoiseSchedule
 from motionloom.motion import rotations as rot
 from motionloom.motion.blend import resample_smoothly
 from motionloom.motion.contacts import with_contacts
-from motionloom.motion.features.motionverse import decode_unified, encode_unified
-from motionloom.motion.features.motionverse_consistency import agree
+from motionloom.motion.features.motionverse import decode_motionverse, encode_motionverse
+from motionloom.motion.features.motionverse_consistency import enforce_consistency
 from motionloom.motion.features.motionverse_layout import (
     SIZE,
-    Unified,
-    UnifiedOptions,
-    UnifiedStats,
+    MotionVerseFeatures,
+    MotionVerseOptions,
+    MotionVerseStats,
     spread_mask,
 )
 from motionloom.motion.motion import Motion
@@ -58,7 +58,7 @@ _STATS = ("mean", "std", "rates", "frames", "parts")
 class LMMOptions(EngineOptions):
     """How the diffusion model is sampled."""
 
-    steps: int = ranged(10, low=1, high=1000, help="Passes through the network.")
+    steps: int = ranged(10, low=1, high=1000, help="InferenceCache through the network.")
     guidance: float = ranged(
         2.0, low=0, high=20, help="How strongly conditions are followed; 1 is the model as it is, for half the work."
     )
@@ -72,7 +72,7 @@ class LMMOptions(EngineOptions):
     guided_from: float = ranged(
         0.3, low=0, high=1, help="Share of the noise steps from which on conditions are guided."
     )
-    agreeing: bool = ranged(
+    enforce_consistency: bool = ranged(
         True, help="Whether each guess is made consistent: bones, velocities, contacts (MotionVerse consistency)."
     )
     smoothing: float = ranged(0.25, low=0, high=MAX_WINDOW, unit="s", help="Window of the jitter filter; 0 for none.")
@@ -130,7 +130,7 @@ class Denoiser:
         for name, shape in sizes.items():
             if tuple(values[name].shape) != shape:
                 raise CheckpointError(f"{folder}: {name} has shape {tuple(values[name].shape)}; {shape} is needed")
-        self.stats = UnifiedStats(values["mean"], values["std"])
+        self.stats = MotionVerseStats(values["mean"], values["std"])
         self.rates: tuple[float, ...] = tuple(sorted(values["rates"].tolist()))
         self.shortest, self.longest, self.pieces = (int(number) for number in values["frames"].tolist())
         self.parts: Bool[Tensor, " P"] = values["parts"]
@@ -205,7 +205,9 @@ class Denoiser:
             # What is made consistent are features of our codec.
             if self.published or step >= AGREES * len(self.schedule):
                 return guess
-            rows = agree(self.stats.denormalize(_joined(guess, lengths)), self.stats, self.parts, fps, cells)
+            rows = enforce_consistency(
+                self.stats.denormalize(_joined(guess, lengths)), self.stats, self.parts, fps, cells
+            )
             return _cut(self.stats.normalize(rows, self.parts.expand(frames, -1)), edges)
 
         clips = Clips(
@@ -220,16 +222,19 @@ class Denoiser:
         seeds = [job.seed, *(item_seed(job.seed, 1 + number) for number in range(count - 1))]
         scores = sample(
             self.model, self.schedule, clips, told, seeds, steps, options.method, guidance,
-            known, temperature=options.temperature, mend=mend if options.agreeing else None, progress=progress,
+            known, temperature=options.temperature, mend=mend if options.enforce_consistency else None,
+            progress=progress,
         )  # fmt: skip
         scores = _joined(scores, lengths)
         parts = self.parts.expand(frames, -1)
-        unified = Unified(self.stats.denormalize(scores), parts, fps)
+        unified = MotionVerseFeatures(self.stats.denormalize(scores), parts, fps)
         if self.published:
             # Rotations are fitted to positions of a body of the data's size.
-            made = retarget(decode_unified(unified, CANONICAL, UnifiedOptions.published()).motion.with_(valid=None))
+            made = retarget(
+                decode_motionverse(unified, CANONICAL, MotionVerseOptions.published()).motion.with_(valid=None)
+            )
         else:
-            made = decode_unified(unified, CANONICAL).motion
+            made = decode_motionverse(unified, CANONICAL).motion
         if bool(self.parts[BODY_COLUMNS].all()):
             made = made.with_(valid=None)
         if fps != job.fps:
@@ -261,7 +266,7 @@ class Denoiser:
             valid=torch.cat((mask, torch.zeros_like(mask[:1]))),
             contacts=None,
         )
-        found = encode_unified(longer)
+        found = encode_motionverse(longer)
         return found.features, found.mask
 
     def _conditions(self, job: Job, fps: float, edges: list[int]) -> dict[str, Condition]:

@@ -259,20 +259,20 @@ class MotionLanguageModel:
         return self.motion.encode(self.stats.normalize(self._features(body))[None])[0]
 
     @torch.no_grad()
-    def decode(self, codes: Int[Tensor, " N"], frames: int | None = None, planted: bool = False) -> Motion:
+    def decode(self, codes: Int[Tensor, " N"], frames: int | None = None, foot_locked: bool = False) -> Motion:
         """Motion of codes at 20 fps, from over the origin, facing +Z; each alone, so that no batch matters.
 
         Args:
             codes: Codes.
             frames: How many of them; all when left out.
-            planted: Let the root's way follow from the feet that stand; not for motions that partly exist already.
+            foot_locked: Let the root's way follow from the feet that stand; not for motions that partly exist already.
         """
         features = self.stats.restore(self.motion.decode(codes[None]))[0]
         if self.published:
             motion = published_on_canonical(features, LAYOUTS["humanml3d"], fps=self.fps)
         else:
             motion = decode_features(features, "humanml3d", self.fps)
-            motion = follow_feet(motion) if planted else motion
+            motion = follow_feet(motion) if foot_locked else motion
         return motion if frames is None else take(motion, torch.arange(frames))
 
     @torch.no_grad()

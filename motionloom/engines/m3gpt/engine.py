@@ -272,7 +272,7 @@ class M3GPT(Engine):
     def _motion(self, draft: "_Draft") -> Motion:
         plan = draft.plan
         if plan.line is None:
-            return self.model.decode(draft.codes, plan.frames, planted=True)
+            return self.model.decode(draft.codes, plan.frames, foot_locked=True)
         known = plan.codes
         if plan.window is None:
             known = torch.full((len(draft.codes),), MASKED)

@@ -18,7 +18,7 @@ from motionloom.engines.base import Engine
 from motionloom.engines.lengths import LengthEstimator
 from motionloom.engines.mmm.inpaint import complete, reconstructed
 from motionloom.engines.mmm.loop import close, decode_loop
-from motionloom.engines.mmm.path import paces, steer
+from motionloom.engines.mmm.path import follow_path, paces
 from motionloom.engines.mmm.story import SHORTEST, tell
 from motionloom.engines.mmm.tokens import FPS, Form, Item, Job, MMMOptions, Tokens
 from motionloom.engines.registry import facts_of
@@ -188,7 +188,9 @@ class MMM(Engine):
         return self._looped if request.loop else self._made
 
     def _made(self, items: list[Item], options: MMMOptions, progress: Progress) -> list[Motion]:
-        return [self.tokens.decode(ids, planted=True) for ids in self.tokens.fill(self._jobs(items), options, progress)]
+        return [
+            self.tokens.decode(ids, foot_locked=True) for ids in self.tokens.fill(self._jobs(items), options, progress)
+        ]
 
     def _looped(self, items: list[Item], options: MMMOptions, progress: Progress) -> list[Motion]:
         found = close(self.tokens, self._jobs(items), options, progress)
@@ -206,7 +208,10 @@ class MMM(Engine):
         for at, item in enumerate(items):
             if item.request.segments[0].seconds is None:
                 lengths[at] += paces(item.request.path, self.tokens.rate, SHORTEST, self.tokens.most)
-        return [steered.motion for steered in steer(self.tokens, items, lengths, options.chosen(whole=False), progress)]
+        return [
+            followed.motion
+            for followed in follow_path(self.tokens, items, lengths, options.chosen(whole=False), progress)
+        ]
 
     def _jobs(self, items: list[Item]) -> list[Job]:
         return [

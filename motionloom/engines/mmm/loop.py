@@ -117,7 +117,7 @@ def decode_loop(tokens: Tokens, ids: Int[Tensor, "N *parts"]) -> Loop:
     """One turn of a loop of tokens, from over the origin, facing +Z."""
     around = -(-SIGHT // len(ids))
     frames = len(ids) * tokens.per_token
-    long = tokens.decode(torch.cat([ids] * (2 * around + 1)), planted=True)
+    long = tokens.decode(torch.cat([ids] * (2 * around + 1)), foot_locked=True)
     first = around * frames
     one, following = (take(long, torch.arange(at, at + frames)) for at in (first, first + frames))
     angle = float(rot.yaw_of(following.rotations[0, 0]) - rot.yaw_of(one.rotations[0, 0]))

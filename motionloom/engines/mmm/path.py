@@ -35,7 +35,7 @@ SPEEDS = (0.7, 1.0, 1.4)
 
 
 @dataclass(frozen=True, eq=False)
-class Steered:
+class PathResult:
     """A motion that goes through its points.
 
     Attributes:
@@ -57,9 +57,9 @@ def paces(path: tuple[tuple[float, float], ...], rate: float, shortest: int, mos
     return sorted({min(most, max(shortest, round(way_length(path) / speed * rate))) for speed in SPEEDS})
 
 
-def steer(
+def follow_path(
     tokens: Tokens, items: list[Item], lengths: list[list[int]], options: MMMOptions, progress: Progress = SILENT
-) -> list[Steered]:
+) -> list[PathResult]:
     """Make motions through the points of their requests.
 
     Args:
@@ -88,13 +88,14 @@ def steer(
         for index, item in enumerate(items):
             made = filled[index * CANDIDATES : (index + 1) * CANDIDATES]
             scored = [
-                (float(_misses(tokens.decode(ids, planted=True), item.request.path).norm(dim=-1).mean()), ids)
+                (float(_misses(tokens.decode(ids, foot_locked=True), item.request.path).norm(dim=-1).mean()), ids)
                 for ids in made
             ]
             best[index] = sorted(best[index] + scored, key=lambda pair: pair[0])[:KEPT]
             pools[index] = [ids for _, ids in best[index]]
     return [
-        bent(tokens.decode(pool[0], planted=True), item.request.path) for pool, item in zip(pools, items, strict=True)
+        bent(tokens.decode(pool[0], foot_locked=True), item.request.path)
+        for pool, item in zip(pools, items, strict=True)
     ]
 
 
@@ -122,7 +123,7 @@ def _misses(motion: Motion, path: tuple[tuple[float, float], ...]) -> Float[Tens
     return torch.tensor(path) - motion.root[_moments(path, len(motion))][:, [0, 2]]
 
 
-def bent(motion: Motion, path: tuple[tuple[float, float], ...]) -> Steered:
+def bent(motion: Motion, path: tuple[tuple[float, float], ...]) -> PathResult:
     """Spread what a motion is off its points over its way.
 
     Args:
@@ -145,7 +146,7 @@ def bent(motion: Motion, path: tuple[tuple[float, float], ...]) -> Steered:
     spread = motion.root.clone()
     spread[:, [0, 2]] += _spread(motion, misses, _moments(path, len(motion)))
     note = f"the root came within {error:.3f} m of its points; that rest was spread over the way"
-    return Steered(motion.with_(root=spread, provenance=motion.provenance.noting(note)), error)
+    return PathResult(motion.with_(root=spread, provenance=motion.provenance.noting(note)), error)
 
 
 def _spread(motion: Motion, misses: Float[Tensor, "points 2"], moments: list[int]) -> Float[Tensor, "T 2"]:

@@ -127,7 +127,7 @@ def tell(tokens: Tokens, items: list[Item], options: MMMOptions, progress: Progr
 
 
 def _decoded(tokens: Tokens, ids: Tensor, item: Item) -> Motion:
-    return take(tokens.decode(ids, planted=True), torch.arange(round(_seconds(item) * FPS)))
+    return take(tokens.decode(ids, foot_locked=True), torch.arange(round(_seconds(item) * FPS)))
 
 
 def _jerk(motion: Motion, item: Item) -> SeamJerk:

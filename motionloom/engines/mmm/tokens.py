@@ -53,7 +53,7 @@ _GROUPS: tuple[tuple[str, ...], ...] = (
 class MMMOptions(EngineOptions):
     """How the masked transformer is sampled; defaults were chosen on the starter with seeds that no figure has."""
 
-    steps: int = ranged(15, low=1, high=1000, help="Passes through the network.")
+    steps: int = ranged(15, low=1, high=1000, help="InferenceCache through the network.")
     guidance: float = ranged(
         1.0, low=0, high=20, help="Classifier-free guidance; above 1 turns overshoot, for twice the work."
     )
@@ -186,18 +186,18 @@ class Tokens:
         return torch.full((tokens,) if config.parts == 1 else (tokens, config.parts), config.mask_id)
 
     @torch.no_grad()
-    def decode(self, ids: Int[Tensor, "N *parts"], planted: bool = False) -> Motion:
+    def decode(self, ids: Int[Tensor, "N *parts"], foot_locked: bool = False) -> Motion:
         """Motion of tokens at 20 fps, from over the origin, facing +Z; each alone, so that no batch matters.
 
         Args:
             ids: Tokens.
-            planted: Let the root's way follow from the feet that stand; not for motions that partly exist already.
+            foot_locked: Let the root's way follow from the feet that stand; not for motions that partly exist already.
         """
         features = self.stats.restore(self.tokenizer.decode(ids[None]))[0]
         if self.form.published:
             return published_on_canonical(features, LAYOUTS["humanml3d"])
         motion = decode_features(features, "humanml3d", FPS)
-        return follow_feet(motion) if planted else motion
+        return follow_feet(motion) if foot_locked else motion
 
     @torch.no_grad()
     def encode(self, motion: Motion, known: Bool[Tensor, "T 10"]) -> Int[Tensor, "N *parts"]:

@@ -52,7 +52,7 @@ _SLACK = 1e-6
 class MoMaskOptions(EngineOptions):
     """How MoMask is sampled; the defaults are those of its evaluation."""
 
-    steps: int = ranged(10, low=1, high=1000, help="Passes through the masked transformer.")
+    steps: int = ranged(10, low=1, high=1000, help="InferenceCache through the masked transformer.")
     guidance: float = ranged(4.0, low=0, high=20, help="Classifier-free guidance of the base tokens; 1 is without.")
     residual_guidance: float = ranged(5.0, low=0, high=20, help="The same of the finer layers.")
     temperature: float = ranged(1.0, low=0, high=10, help="Of the token probabilities; 0 takes the most probable ones.")

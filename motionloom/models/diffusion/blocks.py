@@ -203,7 +203,7 @@ class ConditionLayer(nn.Module):
         return x + self.mlp(x)
 
 
-class Styled(nn.Module):
+class AdaLN(nn.Module):
     """Normalise, scale and shift as the diffusion step asks, and project."""
 
     def __init__(self, config: DiffusionConfig) -> None:
@@ -307,11 +307,11 @@ class ArtMixer(nn.Module):
         losses = [keys.new_zeros(())]
         for name, condition in tokens.items():
             y = self.condition_norms[name](condition.values).unflatten(2, (len(PARTS), -1))
-            read, uneven = self.condition_experts(y)
+            read, load_balancing_loss = self.condition_experts(y)
             key, value = read.chunk(2, dim=3)
             sums = Sums.of(key / self.heat[name], value, condition.valid)
             found[name] = sums if condition.rows is None else sums.spread(condition.rows, len(clips))
-            losses.append(uneven)
+            losses.append(load_balancing_loss)
         return found, torch.stack(losses).sum() / max(1, len(tokens))
 
     def forward(
@@ -329,7 +329,7 @@ class ArtMixer(nn.Module):
             Mixed frames, the loss for balanced experts, and the templates' times before the sigmoid.
         """
         y = self.norm(x).unflatten(2, (len(PARTS), -1)) + self.positions[: x.shape[1]]
-        read, uneven = self.experts(y)
+        read, load_balancing_loss = self.experts(y)
         body_value, body_key, body_query, key, value = read.chunk(5, dim=3)
         frames = clips.frames
         # Parts of a frame: ten tokens, so their ten by ten products are cheaper than L by L sums.
@@ -339,7 +339,7 @@ class ArtMixer(nn.Module):
         if fan is not None:
             clips, body, sums = fan.clips, body[fan.rows], sums.take(fan.rows)
         written, times = self.readout(sums.join(cast(Sums, memory)).templates, clips)
-        return (body + written).flatten(2), uneven, times
+        return (body + written).flatten(2), load_balancing_loss, times
 
 
 class PlainMixer(nn.Module):
@@ -392,12 +392,12 @@ class Mixed:
 
     Attributes:
         x: Frames.
-        uneven: Loss for balanced experts.
+        load_balancing_loss: Loss for balanced experts.
         times: Of the templates, before the sigmoid; None with plain attention.
     """
 
     x: Float[Tensor, "R T D"]
-    uneven: Float[Tensor, ""]
+    load_balancing_loss: Float[Tensor, ""]
     times: Float[Tensor, "R P L"] | None
 
 
@@ -407,7 +407,7 @@ class DiffusionBlock(nn.Module):
     def __init__(self, config: DiffusionConfig) -> None:
         super().__init__()
         self.mixer = ArtMixer(config) if config.attention == "art" else PlainMixer(config)
-        self.mixed = Styled(config)
+        self.mixed = AdaLN(config)
         self.neighbours = Neighbours(config) if config.local else None
         self.mlp = nn.Sequential(
             nn.Linear(config.width, 4 * config.width),
@@ -415,7 +415,7 @@ class DiffusionBlock(nn.Module):
             nn.Dropout(config.dropout),
             nn.Linear(4 * config.width, config.width),
         )
-        self.refined = Styled(config)
+        self.refined = AdaLN(config)
 
     def forward(
         self,
@@ -425,12 +425,12 @@ class DiffusionBlock(nn.Module):
         memory: Sums | Memory,
         fan: Fan | None = None,
     ) -> Mixed:
-        """Run the block; ``styles`` are those of its two ``Styled``, the rest see ``ArtMixer.forward``."""
-        mixed, uneven, times = self.mixer(x, clips, memory, fan)
+        """Run the block; ``styles`` are those of its two ``AdaLN``, the rest see ``ArtMixer.forward``."""
+        mixed, load_balancing_loss, times = self.mixer(x, clips, memory, fan)
         x = (x if fan is None else x[fan.rows]) + self.mixed(mixed, styles[0])
         rows = clips if fan is None else fan.clips
         seen = x if self.neighbours is None else self.neighbours(x, rows)
-        return Mixed(x + self.refined(self.mlp(seen), styles[1]), uneven, times)
+        return Mixed(x + self.refined(self.mlp(seen), styles[1]), load_balancing_loss, times)
 
 
 _USUAL_FRAME = 1 / 20

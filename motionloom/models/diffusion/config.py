@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from motionloom.errors import RequestError
-from motionloom.motion.features.motionverse_layout import CORRECT, SIZE, UnifiedOptions, part_columns
+from motionloom.motion.features.motionverse_layout import CORRECT, SIZE, MotionVerseOptions, part_columns
 from motionloom.motion.skeleton import PARTS
 from motionloom.schema import check, ranged
 
@@ -139,7 +139,7 @@ class DiffusionConfig:
     @property
     def columns(self) -> dict[str, tuple[int, ...]]:
         """Columns of the unified features that each part holds."""
-        return part_columns(UnifiedOptions.published() if self.swapped_sides else CORRECT)
+        return part_columns(MotionVerseOptions.published() if self.swapped_sides else CORRECT)
 
     @property
     def per_frame(self) -> tuple[str, ...]:

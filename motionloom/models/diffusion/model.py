@@ -23,12 +23,12 @@ from torch.nn import functional as F
 
 from motionloom.errors import RequestError
 from motionloom.models.diffusion.blocks import (
+    AdaLN,
     ConditionEncoder,
     DiffusionBlock,
     Fan,
     Memory,
     Read,
-    Styled,
     Sums,
     Tokens,
     combine,
@@ -44,17 +44,17 @@ class Styles:
     """What diffusion steps change in the network.
 
     Attributes:
-        blocks: For each block the scales and shifts of its two ``Styled``; a row is a step.
-        kept: Share of the clean variance at each.
+        blocks: For each block the scales and shifts of its two ``AdaLN``; a row is a step.
+        alpha_bar: Share of the clean variance at each.
     """
 
     blocks: tuple[tuple[Tensor, Tensor], ...]
-    kept: Float[Tensor, " S"]
+    alpha_bar: Float[Tensor, " S"]
 
     def at(self, place: int) -> "Styles":
         """One of the steps."""
         blocks = tuple((mixed[place, None], refined[place, None]) for mixed, refined in self.blocks)
-        return Styles(blocks, self.kept[place, None])
+        return Styles(blocks, self.alpha_bar[place, None])
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +63,13 @@ class Denoised:
 
     Attributes:
         features: Clean features, as predicted; behind a clip's end anything.
-        uneven: Loss for balanced experts, of the blocks.
+        load_balancing_loss: Loss for balanced experts, of the blocks.
         times: For each block with ArtAttention the templates' times before the sigmoid.
         doubt: How far off the linear prior each part is expected to be; None without one.
     """
 
     features: Float[Tensor, "R T 669"]
-    uneven: Float[Tensor, ""]
+    load_balancing_loss: Float[Tensor, ""]
     times: tuple[Float[Tensor, "R P L"], ...]
     doubt: Float[Tensor, "R P"] | None = None
 
@@ -81,13 +81,13 @@ class Reading:
     Attributes:
         blocks: Memories of each block.
         given: For each modality the clips that have it.
-        uneven: Loss for balanced experts.
+        load_balancing_loss: Loss for balanced experts.
         frames: Of each aligned modality what it adds to frames.
     """
 
     blocks: tuple[Read, ...]
     given: Mapping[str, Bool[Tensor, "B"]]
-    uneven: Float[Tensor, ""]
+    load_balancing_loss: Float[Tensor, ""]
     frames: Mapping[str, Float[Tensor, "B T D"]]
 
     def combine(self, rows: Int[Tensor, "R"], seen: Mapping[str, Bool[Tensor, "R"]] | None = None) -> "Seen":
@@ -153,7 +153,7 @@ class DiffusionTransformer(nn.Module):
         self.aligned = nn.ModuleDict({name: nn.Linear(config.width, config.width) for name in aligned})
         self.blocks = nn.ModuleList([DiffusionBlock(config) for _ in range(config.layers)])
         for module in self.modules():
-            if isinstance(module, Styled):
+            if isinstance(module, AdaLN):
                 # A block starts as no change, so deep models train from the first step on.
                 nn.init.zeros_(module.out.weight)
                 nn.init.zeros_(cast(Tensor, module.out.bias))
@@ -185,7 +185,7 @@ class DiffusionTransformer(nn.Module):
         reading = self.read(clips, conditions)
         rows = torch.arange(len(clips), device=x.device)
         done = self.denoise(x, self.styles(t), clips, reading.combine(rows))
-        return Denoised(done.features, done.uneven + reading.uneven, done.times)
+        return Denoised(done.features, done.load_balancing_loss + reading.load_balancing_loss, done.times)
 
     def read(self, clips: Clips, conditions: Conditions) -> Reading:
         """Read conditions once for many steps.
@@ -219,8 +219,8 @@ class DiffusionTransformer(nn.Module):
                 empty = mapped.new_zeros(len(clips), *mapped.shape[1:])
                 added[name] = mapped if rows is None else empty.index_copy(0, rows, mapped)
         reads = [cast(DiffusionBlock, block).mixer.read(tokens, clips) for block in self.blocks]
-        uneven = torch.stack([uneven for _, uneven in reads]).sum()
-        return Reading(tuple(read for read, _ in reads), given, uneven, added)
+        load_balancing_loss = torch.stack([load_balancing_loss for _, load_balancing_loss in reads]).sum()
+        return Reading(tuple(read for read, _ in reads), given, load_balancing_loss, added)
 
     def styles(self, t: Int[Tensor, "S"]) -> Styles:
         """What the blocks do at some diffusion steps."""
@@ -248,7 +248,7 @@ class DiffusionTransformer(nn.Module):
         """
         features, guess = x[..., self.order], None
         if self.prior is not None:
-            guess = self.prior(features, clips, styles.kept)
+            guess = self.prior(features, clips, styles.alpha_bar)
             size = guess.size.clamp(min=_SMALLEST)[:, None].repeat_interleave(self.parts_of, dim=2)
             read = guess.features / size
             if clips.known is not None and self.config.clean_cells:
@@ -265,20 +265,20 @@ class DiffusionTransformer(nn.Module):
             if fan is not None:
                 h, clips, fan = h[fan.rows], fan.clips, None
             h = h + seen.added
-        uneven, times = [], []
+        load_balancing_loss, times = [], []
         for block, style, memory in zip(self.blocks, styles.blocks, seen.blocks, strict=True):
             mixed = block(h, style, clips, memory, fan)
             if fan is not None:
                 clips, fan = fan.clips, None
             h = mixed.x
-            uneven.append(mixed.uneven)
+            load_balancing_loss.append(mixed.load_balancing_loss)
             times += [] if mixed.times is None else [mixed.times]
         out = torch.cat(self.read_out(h.split(self.config.part_dim, dim=2), clips.dataset), dim=2)
         doubt = None
         if guess is not None:
             doubt = guess.doubt
             out = guess.features + out * doubt[:, None].repeat_interleave(self.parts_of, dim=2)
-        return Denoised(out[..., self.back], torch.stack(uneven).sum(), tuple(times), doubt)
+        return Denoised(out[..., self.back], torch.stack(load_balancing_loss).sum(), tuple(times), doubt)
 
     def check(self, clips: Clips, conditions: Conditions) -> None:
         """See that a request fits the model.
@@ -337,7 +337,7 @@ class PartMaps(nn.Module):
 @cache
 def _kept() -> Float[Tensor, "S"]:
     """Share of the clean variance at each step of the schedule that models are trained with."""
-    return NoiseSchedule.linear().kept.float()
+    return NoiseSchedule.linear().alpha_bar.float()
 
 
 def embed_steps(t: Int[Tensor, "S"], width: int) -> Float[Tensor, "S D"]:

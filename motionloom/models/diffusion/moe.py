@@ -125,8 +125,10 @@ class Experts(nn.Module):
         if self.training and self.noise:
             noisy = logits + torch.randn_like(logits) * (self.noise / logits.shape[1])
         routes = choose(noisy.softmax(dim=1), self.top_k, self.slots(len(tokens)))
-        uneven = balance(logits, noisy, routes.experts, self.noise) if self.training else logits.new_zeros(())
-        return self.proj(F.gelu(self.mix(tokens, routes))).view(*x.shape[:-1], -1), uneven
+        load_balancing_loss = (
+            balance(logits, noisy, routes.experts, self.noise) if self.training else logits.new_zeros(())
+        )
+        return self.proj(F.gelu(self.mix(tokens, routes))).view(*x.shape[:-1], -1), load_balancing_loss
 
     def slots(self, tokens: int) -> int | None:
         """Tokens that an expert takes of so many; None for all that come."""

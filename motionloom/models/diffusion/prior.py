@@ -107,16 +107,16 @@ class LinearPrior(nn.Module):
         power[:, 0] = self.level.exp() * lengths[:, None]
         return power
 
-    def forward(self, x: Float[Tensor, "B T C"], clips: Clips, kept: Float[Tensor, " S"]) -> Guess:
+    def forward(self, x: Float[Tensor, "B T C"], clips: Clips, alpha_bar: Float[Tensor, " S"]) -> Guess:
         """The guess; cells that may not be read neither help nor are guessed.
 
         Args:
             x: Noised features, in the order of the parts; those of ``clips.known`` cells clean.
             clips: Of ``x``; clips on one time line are read as one if they have one frame rate.
-            kept: Share of the clean variance at the diffusion step, for all or for each.
+            alpha_bar: Share of the clean variance at the diffusion step, for all or for each.
         """
         seen = _columns(clips.parts & clips.frames[..., None], self.sizes)
-        share = kept.to(x).expand(len(clips)) if len(kept) == 1 else kept.to(x)
+        share = alpha_bar.to(x).expand(len(clips)) if len(alpha_bar) == 1 else alpha_bar.to(x)
         if clips.known is not None:
             # Known cells come clean; here they must be as large as noised ones are.
             x = torch.where(_columns(clips.known, self.sizes), x * share.sqrt()[:, None, None], x)

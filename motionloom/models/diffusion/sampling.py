@@ -24,7 +24,7 @@ from motionloom.models.diffusion.blocks import Fan
 from motionloom.models.diffusion.config import MODALITIES, Clips, Conditions
 from motionloom.models.diffusion.model import DiffusionTransformer, Reading, Seen
 from motionloom.models.diffusion.schedule import Known, Method, NoiseSchedule, solve
-from motionloom.motion.features.motionverse_layout import CORRECT, SIZE, UnifiedOptions, spread_mask
+from motionloom.motion.features.motionverse_layout import CORRECT, SIZE, MotionVerseOptions, spread_mask
 from motionloom.progress import SILENT, Progress
 
 Precision = Literal["float32", "bfloat16"]
@@ -136,10 +136,10 @@ def sample(
 
     held = None
     if known is not None and clips.known is not None:
-        options = UnifiedOptions.published() if model.config.swapped_sides else CORRECT
+        options = MotionVerseOptions.published() if model.config.swapped_sides else CORRECT
         held = Known(known, spread_mask(clips.known, options))
     with torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext():
-        passes = GuidedPasses(model, clips, conditions, steps, len(schedule), guidance or Guidance({}), held)
+        passes = GuidedModel(model, clips, conditions, steps, len(schedule), guidance or Guidance({}), held)
 
         def guess(x: Tensor, place: int) -> Tensor:
             found = passes(x, place)
@@ -161,7 +161,7 @@ class _Batch:
     seen: Seen
 
 
-class GuidedPasses:
+class GuidedModel:
     """The guided model over the steps of a solver: ``passes(x, place)`` is the clean signal.
 
     Args:

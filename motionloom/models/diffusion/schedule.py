@@ -33,17 +33,17 @@ class NoiseSchedule:
     """How much signal is left at each step.
 
     Attributes:
-        kept: Share of the clean signal's variance, falling (the papers' cumulative product of alphas); float64.
+        alpha_bar: Share of the clean signal's variance, falling (the papers' cumulative product of alphas); float64.
 
     Raises:
         RequestError: The shares do not fall, or leave 0..1.
     """
 
-    kept: Float[Tensor, "S"]
+    alpha_bar: Float[Tensor, "S"]
 
     def __post_init__(self) -> None:
-        inside = bool((self.kept > 0).all()) and bool((self.kept < 1).all())
-        if len(self.kept) == 0 or not inside or bool((self.kept.diff() >= 0).any()):
+        inside = bool((self.alpha_bar > 0).all()) and bool((self.alpha_bar < 1).all())
+        if len(self.alpha_bar) == 0 or not inside or bool((self.alpha_bar.diff() >= 0).any()):
             raise RequestError("a noise schedule needs shares between 0 and 1 that fall with each step")
 
     @classmethod
@@ -61,31 +61,31 @@ class NoiseSchedule:
     def cosine(cls, steps: int = 1000) -> "NoiseSchedule":
         """Signal that fades as a squared cosine: less time is spent where nothing can be seen."""
         angle = (torch.arange(steps + 1, dtype=torch.float64) / steps + 0.008) / 1.008 * math.pi / 2
-        kept = angle.cos().square()
-        return cls.of_betas((1 - kept[1:] / kept[:-1]).clamp(max=0.999))
+        alpha_bar = angle.cos().square()
+        return cls.of_betas((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999))
 
     def __len__(self) -> int:
-        return len(self.kept)
+        return len(self.alpha_bar)
 
     @property
     def betas(self) -> Float[Tensor, "S"]:
         """Variance of the noise that each step adds."""
-        before = torch.cat((self.kept.new_ones(1), self.kept[:-1]))
-        return 1 - self.kept / before
+        before = torch.cat((self.alpha_bar.new_ones(1), self.alpha_bar[:-1]))
+        return 1 - self.alpha_bar / before
 
     def level(self, step: int) -> "Level":
         """Signal and noise at a step; -1 is without noise."""
         if step < 0:
             return Level(1.0, 0.0)
-        kept = float(self.kept[step])
-        return Level(math.sqrt(kept), math.sqrt(1 - kept))
+        alpha_bar = float(self.alpha_bar[step])
+        return Level(math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar))
 
     def noised(
         self, clean: Float[Tensor, "B *shape"], t: Int[Tensor, "B"], noise: Float[Tensor, "B *shape"]
     ) -> Float[Tensor, "B *shape"]:
         """Bring clean signals to the noise level of their steps."""
-        kept = self.kept.to(clean.device)[t].view(-1, *[1] * (clean.ndim - 1))
-        return kept.sqrt().to(clean) * clean + (1 - kept).sqrt().to(clean) * noise
+        alpha_bar = self.alpha_bar.to(clean.device)[t].view(-1, *[1] * (clean.ndim - 1))
+        return alpha_bar.sqrt().to(clean) * clean + (1 - alpha_bar).sqrt().to(clean) * noise
 
     def sections(self, counts: Sequence[int] = PUBLISHED_SECTIONS) -> tuple[int, ...]:
         """Steps of a solver, falling: so many in each of equal sections, evenly spaced, both ends included.
@@ -120,7 +120,7 @@ class NoiseSchedule:
         if spacing == "time":
             # The clean end is not a step of its own: a guess there would change nothing.
             return tuple(last - (last + 1) * place // steps for place in range(steps))
-        ratio = 0.5 * torch.log(self.kept / (1 - self.kept))
+        ratio = 0.5 * torch.log(self.alpha_bar / (1 - self.alpha_bar))
         wanted = torch.linspace(float(ratio[-1]), float(ratio[0]), steps, dtype=torch.float64)
         found: list[int] = []
         for place, near in enumerate((ratio[None] - wanted[:, None]).abs().argmin(dim=1).tolist()):

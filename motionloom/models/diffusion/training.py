@@ -17,7 +17,7 @@ from motionloom.errors import TrainingError
 from motionloom.models.diffusion.config import Clips, Condition, Conditions, DiffusionConfig
 from motionloom.models.diffusion.model import Denoised
 from motionloom.models.diffusion.schedule import NoiseSchedule
-from motionloom.motion.features.motionverse_layout import CORRECT, SLICES, UnifiedOptions, part_columns, spread_mask
+from motionloom.motion.features.motionverse_layout import CORRECT, SLICES, MotionVerseOptions, part_columns, spread_mask
 
 _LEAST_DOUBT = 0.1
 """Where the prior is nearly certain, errors are not blown up further."""
@@ -54,7 +54,7 @@ class Losses:
 
     total: Float[Tensor, ""]
     features: Float[Tensor, ""]
-    uneven: Float[Tensor, ""]
+    load_balancing_loss: Float[Tensor, ""]
     spread: Float[Tensor, ""]
 
 
@@ -96,7 +96,7 @@ def training_loss(
     if options.hide:
         chance = torch.rand(count, 1, 1, generator=generator)
         shown = there & (torch.rand(there.shape, generator=generator) >= chance).to(device)
-    columns = UnifiedOptions.published() if config.swapped_sides else CORRECT
+    columns = MotionVerseOptions.published() if config.swapped_sides else CORRECT
     x, known = schedule.noised(target, t, noise), None
     if config.clean_cells:
         known = draw_known(clips, options.known, generator) & there
@@ -105,12 +105,12 @@ def training_loss(
     if options.drop_dataset:
         lost = (torch.rand(count, generator=generator) < options.drop_dataset).to(device)
         dataset = dataset.masked_fill(lost, 0)
-    kept: dict[str, Condition] = {}
+    alpha_bar: dict[str, Condition] = {}
     for name, condition in conditions.items():
         lost = (torch.rand(count, generator=generator) < options.drop_condition).to(device)
-        kept[name] = replace(condition, given=condition.given & ~lost)
+        alpha_bar[name] = replace(condition, given=condition.given & ~lost)
     seen = replace(clips, parts=shown, known=known, dataset=dataset)
-    done: Denoised = model(x, t, seen, kept)
+    done: Denoised = model(x, t, seen, alpha_bar)
     # Cells that the model was given clean are not made, so nothing is to be learned on them.
     cells = spread_mask(there if known is None else there & ~known, columns).to(target)
     if weights is not None:
@@ -132,11 +132,13 @@ def training_loss(
         way = way_loss(made, wanted, cells).mean()
     spread = spread_loss(done.times) if done.times else error.new_zeros(())
     asked = asked + options.changes * changes + options.way * way
-    total = options.features * asked + options.balance * done.uneven + options.spread * spread
-    return Losses(total, error, done.uneven, spread)
+    total = options.features * asked + options.balance * done.load_balancing_loss + options.spread * spread
+    return Losses(total, error, done.load_balancing_loss, spread)
 
 
-def _by_column(parts: Float[Tensor, "B P"], config: DiffusionConfig, options: UnifiedOptions) -> Float[Tensor, "B 669"]:
+def _by_column(
+    parts: Float[Tensor, "B P"], config: DiffusionConfig, options: MotionVerseOptions
+) -> Float[Tensor, "B 669"]:
     """A number of each part as one of each of its columns."""
     found = parts.new_ones(len(parts), config.features)
     for index, columns in enumerate(part_columns(options).values()):

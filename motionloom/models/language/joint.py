@@ -128,7 +128,7 @@ def search_again(
         tokenizer: In eval mode or not; it is not changed.
         motion: As in ``motion_error``.
         candidates: Nearest codes that are tried at each place, besides the one that stands there.
-        rounds: Passes over all places.
+        rounds: InferenceCache over all places.
 
     Returns:
         Codes; behind a clip's length those that were given.

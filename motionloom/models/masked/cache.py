@@ -43,8 +43,8 @@ class _Active:
     seen: Bool[Tensor, "A N1"] | None
 
 
-class Passes:
-    """Passes over some motions and texts; see the top of this file.
+class InferenceCache:
+    """InferenceCache over some motions and texts; see the top of this file.
 
     Args:
         trunk: Of the network, in eval mode.

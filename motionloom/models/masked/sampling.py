@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from motionloom.errors import RequestError
-from motionloom.models.masked.cache import Passes
+from motionloom.models.masked.cache import InferenceCache
 from motionloom.models.masked.model import MaskedConfig, MaskedTransformer, layout
 from motionloom.progress import SILENT, Progress
 
@@ -96,7 +96,7 @@ def sample(
         both = [torch.cat((x, x)) for x in (sentence, words, words_valid)]
         text = model.read_text(both[0], both[1], both[2], torch.cat((dropped, torch.ones_like(dropped))))
         valid = valid.repeat(2, 1)
-    passes = Passes(model.trunk, model.embedding, valid, text)
+    cache = InferenceCache(model.trunk, model.embedding, valid, text)
     streams = [torch.Generator().manual_seed(seed) for seed in seeds]
     slot = torch.arange(slots, device=ids.device)
     depth = torch.minimum(slot, lengths[:, None] - 1 - slot).repeat_interleave(config.parts, dim=1)
@@ -107,9 +107,9 @@ def sample(
         open_ = asked.repeat_interleave(config.parts, dim=1)
         seen = ids.view(shape)
         if guidance == 1:
-            logits = passes.logits(seen, asked)
+            logits = cache.logits(seen, asked)
         else:
-            given, free = passes.logits(torch.cat((seen, seen)), asked.repeat(2, 1)).chunk(2)
+            given, free = cache.logits(torch.cat((seen, seen)), asked.repeat(2, 1)).chunk(2)
             logits = free + guidance * (given - free)
         logits = logits.float().reshape(-1, config.codes)
         token_noise, order_draw = _noise(streams, lengths * config.parts, open_, config.codes)
@@ -190,8 +190,8 @@ def sample_published(
     empty, valid = layout(model.config, lengths, model.config.slots)
     start = empty if known is None else _with_known(model.config, empty, known)
     fill = start == model.config.mask_id
-    passes = Passes(model.trunk, model.embedding, valid, text)
-    return published_loop(passes.logits, model.config, start, lengths, fill, fill.sum(1), steps, generator, stops_early)
+    cache = InferenceCache(model.trunk, model.embedding, valid, text)
+    return published_loop(cache.logits, model.config, start, lengths, fill, fill.sum(1), steps, generator, stops_early)
 
 
 @torch.no_grad()
@@ -228,8 +228,8 @@ def inpaint_published(
     empty, valid = layout(config, lengths, config.slots)
     start = torch.cat((inside, empty[:, inside.shape[1] :]), dim=1)
     motion = empty == config.mask_id
-    passes = Passes(model.trunk, model.embedding, valid, text)
-    return published_loop(passes.logits, config, start, lengths, motion, lengths, steps, generator)
+    cache = InferenceCache(model.trunk, model.embedding, valid, text)
+    return published_loop(cache.logits, config, start, lengths, motion, lengths, steps, generator)
 
 
 def published_loop(

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from motionloom.errors import RequestError
 from motionloom.models.layers import init_transformer
-from motionloom.models.masked.cache import Passes
+from motionloom.models.masked.cache import InferenceCache
 from motionloom.models.masked.model import MaskedConfig, TextMemory, Trunk, layout
 from motionloom.models.masked.sampling import published_loop
 from motionloom.models.tokenizers.motion import MotionTokenizer, TokenizerConfig, TokenizerOutput
@@ -253,8 +253,8 @@ def sample_upper(
     motion = empty == model.config.mask_id
     # The end token and the pads stand in both halves.
     lower = torch.where(motion, lower, empty)
-    passes = Passes(model.trunk, model.embedding, valid, text)
+    cache = InferenceCache(model.trunk, model.embedding, valid, text)
     return published_loop(
-        lambda ids, hidden: passes.logits(torch.stack((ids, lower), dim=2), hidden),
+        lambda ids, hidden: cache.logits(torch.stack((ids, lower), dim=2), hidden),
         model.config, empty, lengths, motion, lengths, steps, generator, stops_early=False,
     )  # fmt: skip

@@ -20,7 +20,7 @@ from motionloom.schema import check, ranged
 
 
 @dataclass(frozen=True)
-class MatcherConfig:
+class TextMotionConfig:
     """Sizes of a text-motion encoder; the defaults are those of our starter model."""
 
     features: int = ranged(263, low=1, high=65536)
@@ -52,12 +52,12 @@ class MatcherConfig:
             raise RequestError(f"width {self.width} is not divisible by {self.heads} heads")
 
 
-class Matcher(nn.Module):
+class TextMotionEncoder(nn.Module):
     """A motion tower and a text tower with one space of unit vectors."""
 
-    config_class = MatcherConfig
+    config_class = TextMotionConfig
 
-    def __init__(self, config: MatcherConfig) -> None:
+    def __init__(self, config: TextMotionConfig) -> None:
         super().__init__()
         self.config = config
         width, sizes = config.width, (config.width, config.heads, 4, config.dropout)
@@ -73,10 +73,10 @@ class Matcher(nn.Module):
         self.apply(init_transformer)
 
     @classmethod
-    def tiny(cls) -> "Matcher":
+    def tiny(cls) -> "TextMotionEncoder":
         """Make a very small model for tests."""
         return cls(
-            MatcherConfig(
+            TextMotionConfig(
                 features=12, max_patches=8, width=32, layers=1, text_layers=1, sentence_dim=16, word_dim=12, size=16
             )
         )
@@ -134,7 +134,7 @@ def contrastive_loss(logits: Float[Tensor, "B B"], fits: Bool[Tensor, "B B"]) ->
     """Cross entropy in both directions; motions that a text fits as well share its target.
 
     Args:
-        logits: From ``Matcher.forward``.
+        logits: From ``TextMotionEncoder.forward``.
         fits: Which text (row) describes which motion (column); true on the diagonal.
     """
     share = fits.to(logits)

@@ -5,7 +5,7 @@ ones, the pelvis' too (its heading and its lean), velocities are per second, and
 are 0: no part's numbers change when another part is missing, except that what hangs on an unknown root is seen from
 where that root was said to be. Place and heading of the first frame are kept beside the rows.
 
-The layout and the options are in ``unified_layout.py``. Source: Zhang et al., "Large Motion Model for Unified
+The layout and the options are in ``motionverse_layout.py``. Source: Zhang et al., "Large Motion Model for Unified
 Multi-Modal Motion Generation" (ECCV 2024, arXiv 2404.01284), section 3.2.
 """
 
@@ -29,8 +29,8 @@ from motionloom.motion.features.motionverse_layout import (
     SIZE,
     SLICES,
     SWAP,
-    Unified,
-    UnifiedOptions,
+    MotionVerseFeatures,
+    MotionVerseOptions,
     known_joints,
     spread_mask,
 )
@@ -54,12 +54,12 @@ class Decoded:
     expression: Float[Tensor, "N 50"] | None
 
 
-def encode_unified(
+def encode_motionverse(
     motion: Motion,
     positions: Float[Tensor, "T J 3"] | None = None,
     expression: Float[Tensor, "T C"] | None = None,
-    options: UnifiedOptions = CORRECT,
-) -> Unified:
+    options: MotionVerseOptions = CORRECT,
+) -> MotionVerseFeatures:
     """A motion of the canonical body, with or without hands, as unified features.
 
     Args:
@@ -90,8 +90,8 @@ def encode_keypoints(
     rotations: Float[Tensor, "T K 4"] | None = None,
     valid: Bool[Tensor, "M P"] | None = None,
     expression: Float[Tensor, "T C"] | None = None,
-    options: UnifiedOptions = CORRECT,
-) -> Unified:
+    options: MotionVerseOptions = CORRECT,
+) -> MotionVerseFeatures:
     """Joint positions as unified features; the positions are written as they are.
 
     Args:
@@ -127,8 +127,8 @@ def _encode(
     valid: Tensor | None,
     expression: Tensor | None,
     fps: float,
-    options: UnifiedOptions,
-) -> Unified:
+    options: MotionVerseOptions,
+) -> MotionVerseFeatures:
     frames, joints = positions.shape[:2]
     if frames < 2:
         raise LayoutError(f"{frames} frame has no step to the next; at least two frames are needed")
@@ -164,10 +164,10 @@ def _encode(
         features = features.nan_to_num(0.0)
     heading = rot.yaw_of(rot.conjugate(facing[:1]))
     start = torch.cat((positions[0, 0, [0, 2]], heading.to(positions))).nan_to_num(0.0)
-    return Unified(features, named[:-1], fps, start)
+    return MotionVerseFeatures(features, named[:-1], fps, start)
 
 
-def _facing(positions: Tensor, root: Tensor, options: UnifiedOptions) -> Float[Tensor, "T 4"]:
+def _facing(positions: Tensor, root: Tensor, options: MotionVerseOptions) -> Float[Tensor, "T 4"]:
     """Rotation from the world to the facing frame."""
     if options.heading == "pelvis":
         return rot.about("Y", -rot.yaw_of(root))
@@ -180,7 +180,7 @@ def _rows(
     facing: Float[Tensor, "T 4"],
     known: Bool[Tensor, "T 10"],
     fps: float,
-    options: UnifiedOptions,
+    options: MotionVerseOptions,
 ) -> Float[Tensor, "T-1 669"]:
     moves = positions[1:] - positions[:-1]
     turn = rot.multiply(facing[1:], rot.conjugate(facing[:-1]))
@@ -219,7 +219,7 @@ def _held(steps: Float[Tensor, "N K C"], seen: Bool[Tensor, "T K"]) -> Float[Ten
     return torch.where(both, steps, before)
 
 
-def _kept(known: Bool[Tensor, "N 10"], options: UnifiedOptions) -> Bool[Tensor, "N 10"]:
+def _kept(known: Bool[Tensor, "N 10"], options: MotionVerseOptions) -> Bool[Tensor, "N 10"]:
     """Parts whose numbers are not set to 0."""
     kept = torch.ones_like(known) if options.keeps_unknown else known.clone()
     kept[:, HANDS] = known[:, HANDS]
@@ -235,7 +235,7 @@ def _wrap(angle: Tensor) -> Tensor:
 def decode_path(
     features: Float[Tensor, "*batch T 669"],
     fps: float,
-    options: UnifiedOptions = CORRECT,
+    options: MotionVerseOptions = CORRECT,
     start: Float[Tensor, "3"] | None = None,
 ) -> tuple[Float[Tensor, "*batch T"], Float[Tensor, "*batch T 3"]]:
     """Heading about +Y [rad] and root position [m] of features; frame 0 is where ``start`` says. Differentiable."""
@@ -257,7 +257,7 @@ def decode_path(
 def decode_positions(
     features: Float[Tensor, "*batch T 669"],
     fps: float,
-    options: UnifiedOptions = CORRECT,
+    options: MotionVerseOptions = CORRECT,
     start: Float[Tensor, "3"] | None = None,
 ) -> Float[Tensor, "*batch T 52 3"]:
     """World positions [m] of all 52 joints from their position features, known or not. Differentiable."""
@@ -271,7 +271,7 @@ def decode_positions(
 def decode_rotations(
     features: Float[Tensor, "*batch T 669"],
     fps: float,
-    options: UnifiedOptions = CORRECT,
+    options: MotionVerseOptions = CORRECT,
     start: Float[Tensor, "3"] | None = None,
     skeleton: Skeleton = CANONICAL_HANDS,
 ) -> Float[Tensor, "*batch T 52 4"]:
@@ -281,14 +281,16 @@ def decode_rotations(
         features: Not normalised.
         fps: Frames a second.
         options: Codec.
-        start: Where frame 0 stands; see ``Unified``.
+        start: Where frame 0 stands; see ``MotionVerseFeatures``.
         skeleton: Body whose hips and spine show the pelvis' rotation, where the features do not hold it.
 
     Raises:
         LayoutError: The rotations are along chains, and so no joint's own.
     """
     if options.rotations == "chains":
-        raise LayoutError("rotations along chains are not the joints' own; decode_unified fits some to the positions")
+        raise LayoutError(
+            "rotations along chains are not the joints' own; decode_motionverse fits some to the positions"
+        )
     angle, root = decode_path(features, fps, options, start)
     six = features[..., SLICES["rotations"]].unflatten(-1, (JOINTS - 1, 6))
     relative = rot.from_matrix(rot.from_6d(six, options.six))
@@ -304,7 +306,9 @@ def decode_rotations(
     return rot.normalize(torch.cat((pelvis[..., None, :], relative), dim=-2))
 
 
-def decode_unified(unified: Unified, skeleton: Skeleton | None = None, options: UnifiedOptions = CORRECT) -> Decoded:
+def decode_motionverse(
+    given: MotionVerseFeatures, skeleton: Skeleton | None = None, options: MotionVerseOptions = CORRECT
+) -> Decoded:
     """Features to a motion with their own rotations, and to their positions.
 
     Parts that are not known rest: their joints have no rotation of their own, an unknown root stays over its place at
@@ -312,7 +316,7 @@ def decode_unified(unified: Unified, skeleton: Skeleton | None = None, options: 
     fitted to the positions and the provenance says how well.
 
     Args:
-        unified: Features and mask; what stands in unknown cells is not read.
+        given: Features and mask; what stands in unknown cells is not read.
         skeleton: Body to move, of the canonical tree with or without hands; when left out the canonical one, with
             hands if a hand is known in some frame.
         options: Codec the features were written with.
@@ -320,7 +324,7 @@ def decode_unified(unified: Unified, skeleton: Skeleton | None = None, options: 
     Raises:
         LayoutError: The skeleton is another tree.
     """
-    valid = unified.mask[:, SWAP] if options.swapped_sides else unified.mask
+    valid = given.mask[:, SWAP] if options.swapped_sides else given.mask
     if skeleton is None:
         skeleton = CANONICAL_HANDS if valid[:, HANDS].any() else CANONICAL
     elif not any(skeleton.same_tree(tree) for tree in (CANONICAL, CANONICAL_HANDS)):
@@ -329,14 +333,14 @@ def decode_unified(unified: Unified, skeleton: Skeleton | None = None, options: 
     joints = len(skeleton)
     if joints == BODY:
         valid[:, HANDS] = False
-    features = torch.where(spread_mask(unified.mask, options), unified.features, 0.0)
+    features = torch.where(spread_mask(given.mask, options), given.features, 0.0)
     seen = known_joints(valid)[:, :joints]
-    positions = decode_positions(features, unified.fps, options, unified.start)[:, :joints]
+    positions = decode_positions(features, given.fps, options, given.start)[:, :joints]
     if options.rotations == "chains":
-        motion = motion_from_keypoints(positions, unified.fps, valid)
+        motion = motion_from_keypoints(positions, given.fps, valid)
     else:
-        rotations = decode_rotations(features, unified.fps, options, unified.start, skeleton)[:, :joints]
-        resting = rot.identity(len(unified), joints).to(rotations)
+        rotations = decode_rotations(features, given.fps, options, given.start, skeleton)[:, :joints]
+        resting = rot.identity(len(given), joints).to(rotations)
         heading = rot.about("Y", rot.yaw_of(rotations[:, 0]))
         upright = torch.cat((heading[:, None], resting[:, 1:]), dim=1)
         own = seen.clone()
@@ -344,7 +348,7 @@ def decode_unified(unified: Unified, skeleton: Skeleton | None = None, options: 
             own[:, 0] &= seen[:, 1:4].all(1)
         root = positions[:, 0].clone()
         root[:, 1] = torch.where(seen[:, 0], root[:, 1], skeleton.offsets[0, 1].to(root))
-        motion = Motion(skeleton, torch.where(own[..., None], rotations, upright), root, unified.fps, valid)
+        motion = Motion(skeleton, torch.where(own[..., None], rotations, upright), root, given.fps, valid)
     positions = torch.where(seen[..., None], positions, motion.positions)
-    face = unified.features[:, SLICES["face"]] if valid[:, FACE].any() else None
+    face = given.features[:, SLICES["face"]] if valid[:, FACE].any() else None
     return Decoded(motion, positions, face)

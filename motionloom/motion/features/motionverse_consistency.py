@@ -26,7 +26,7 @@ from motionloom.motion.features.motionverse_layout import (
     JOINTS,
     LEAN,
     SLICES,
-    UnifiedStats,
+    MotionVerseStats,
     joint_parts,
     known_joints,
 )
@@ -84,9 +84,9 @@ class _Trust:
     local: Float[Tensor, "T J 3"]
 
 
-def agree(
+def enforce_consistency(
     features: Float[Tensor, "T 669"],
-    stats: UnifiedStats,
+    stats: MotionVerseStats,
     parts: Bool[Tensor, "10"],
     fps: float,
     known: Bool[Tensor, "T 10"] | None = None,
@@ -159,7 +159,7 @@ def _packed(body: _Body, features: Float[Tensor, "T 669"], fps: float) -> Float[
     return made
 
 
-def _trust(stats: UnifiedStats, frames: int, joints: int, known: Bool[Tensor, "T 10"] | None) -> _Trust:
+def _trust(stats: MotionVerseStats, frames: int, joints: int, known: Bool[Tensor, "T 10"] | None) -> _Trust:
     std = stats.std.double()
     positions, turns, velocities = (
         std[SLICES[name]].unflatten(0, (-1, size)).square().mean(1).reciprocal()

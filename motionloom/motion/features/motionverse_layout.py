@@ -39,8 +39,8 @@ SLICES = {
 
 yaw: turning speed [rad/s], to the left; velocity: the root's along x, z of the facing frame [m/s]; height: root y [m];
 positions: joints 1.. relative to the root's x, z in the facing frame [m]; rotations: 6D, joints 1..; velocities: of all
-joints in the facing frame [m/s]; face: expression coefficients. With ``UnifiedOptions.published`` velocities are steps
-a frame and yaw is half an angle.
+joints in the facing frame [m/s]; face: expression coefficients. With ``MotionVerseOptions.published`` velocities are
+steps a frame and yaw is half an angle.
 """
 
 LEAN = (463, 465)
@@ -54,7 +54,7 @@ SWAP = [0, 1, 2, 4, 3, 6, 5, 7, 8, 9]
 
 
 @dataclass(frozen=True)
-class UnifiedOptions:
+class MotionVerseOptions:
     """Choices of the codec. The defaults are right; ``published()`` is the release, slip for slip."""
 
     rotations: Literal["parent", "chains"] = "parent"
@@ -109,7 +109,9 @@ class UnifiedOptions:
             raise LayoutError(f"only the trunk's heading is smoothed; smoothing is {self.smoothing}: use 0")
 
     @classmethod
-    def published(cls, rotations: Literal["parent", "chains"] = "chains", smoothing: float = 20.0) -> "UnifiedOptions":
+    def published(
+        cls, rotations: Literal["parent", "chains"] = "chains", smoothing: float = 20.0
+    ) -> "MotionVerseOptions":
         """The release's converter: "chains" for its ``h3d_rot`` (and ``bvh_rot``), "parent" for its ``smpl_rot``."""
         return cls(
             rotations=rotations,
@@ -130,12 +132,12 @@ class UnifiedOptions:
         )
 
 
-CORRECT = UnifiedOptions()
+CORRECT = MotionVerseOptions()
 """The defaults."""
 
 
 @lru_cache(maxsize=8)
-def joint_parts(options: UnifiedOptions = CORRECT) -> tuple[int, ...]:
+def joint_parts(options: MotionVerseOptions = CORRECT) -> tuple[int, ...]:
     """For each of the 52 joints the index in ``PARTS`` of the part it belongs to."""
     names = [JOINT_PARTS[name] for name in CANONICAL.names] + ["left_hand"] * 15 + ["right_hand"] * 15
     if options.swapped_sides:
@@ -156,7 +158,7 @@ def joint_columns(joint: int) -> list[int]:
 
 
 @lru_cache(maxsize=8)
-def part_columns(options: UnifiedOptions = CORRECT) -> dict[str, tuple[int, ...]]:
+def part_columns(options: MotionVerseOptions = CORRECT) -> dict[str, tuple[int, ...]]:
     """Columns of each of the ten parts, joint by joint; every column stands in exactly one part."""
     found: dict[str, list[int]] = {part: [] for part in PARTS}
     for joint, part in enumerate(joint_parts(options)):
@@ -166,14 +168,14 @@ def part_columns(options: UnifiedOptions = CORRECT) -> dict[str, tuple[int, ...]
 
 
 @lru_cache(maxsize=8)
-def _part_of_column(options: UnifiedOptions) -> Int[Tensor, " D"]:
+def _part_of_column(options: MotionVerseOptions) -> Int[Tensor, " D"]:
     found = torch.empty(SIZE, dtype=torch.long)
     for index, columns in enumerate(part_columns(options).values()):
         found[list(columns)] = index
     return found
 
 
-def spread_mask(mask: Tensor, options: UnifiedOptions = CORRECT) -> Tensor:
+def spread_mask(mask: Tensor, options: MotionVerseOptions = CORRECT) -> Tensor:
     """A mask over parts ``[..., 10]`` as a mask over features ``[..., 669]``; any dtype.
 
     Raises:
@@ -184,13 +186,13 @@ def spread_mask(mask: Tensor, options: UnifiedOptions = CORRECT) -> Tensor:
     return mask[..., _part_of_column(options).to(mask.device)]
 
 
-def known_joints(mask: Bool[Tensor, "*batch 10"], options: UnifiedOptions = CORRECT) -> Bool[Tensor, "*batch 52"]:
+def known_joints(mask: Bool[Tensor, "*batch 10"], options: MotionVerseOptions = CORRECT) -> Bool[Tensor, "*batch 52"]:
     """Which joints the known parts hold."""
     return mask[..., list(joint_parts(options))]
 
 
 @dataclass(frozen=True, eq=False)
-class Unified:
+class MotionVerseFeatures:
     """Features of a clip and which of their parts are known.
 
     Attributes:
@@ -227,14 +229,14 @@ class Unified:
 
 
 @dataclass(frozen=True, eq=False)
-class UnifiedStats:
+class MotionVerseStats:
     """Mean and standard deviation of the features, over their known cells."""
 
     mean: Float[Tensor, "669"]
     std: Float[Tensor, "669"]
 
     def normalize(
-        self, features: Float[Tensor, "*batch 669"], mask: Tensor, options: UnifiedOptions = CORRECT
+        self, features: Float[Tensor, "*batch 669"], mask: Tensor, options: MotionVerseOptions = CORRECT
     ) -> Float[Tensor, "*batch 669"]:
         """Z-scores; those of unknown parts are exactly 0 (the mean of the known ones), unless ``keeps_unknown``.
 
@@ -269,10 +271,10 @@ def pad_rows(
 def measure_stats(
     clips: Iterable[tuple[Float[Tensor, "N 669"], Bool[Tensor, "N 10"]]],
     by_block: bool = True,
-    options: UnifiedOptions = CORRECT,
+    options: MotionVerseOptions = CORRECT,
     floor: float = 1e-3,
-) -> UnifiedStats:
-    """Statistics of clips, each the features and the part mask that ``encode_unified`` gives.
+) -> MotionVerseStats:
+    """Statistics of clips, each the features and the part mask that ``encode_motionverse`` gives.
 
     Args:
         clips: Read once.
@@ -308,7 +310,7 @@ def measure_stats(
             here = block[seen[block]]
             variance[here] = (variance[here] * count[here]).sum() / count[here].sum().clamp(min=1)
     std = torch.where(seen, variance.sqrt().clamp(min=floor), 1.0)
-    return UnifiedStats(mean.float(), std.float())
+    return MotionVerseStats(mean.float(), std.float())
 
 
 @lru_cache(maxsize=1)

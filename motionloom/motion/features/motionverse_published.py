@@ -1,9 +1,9 @@
 """The release's way from joints to unified features, stage by stage.
 
 Load, move onto the release's body, thin out, put on the floor, move to the origin, face +Z; then
-``unified.encode_unified`` with ``UnifiedOptions.published()``. Every stage takes the options, so that each slip of
-the release can be had or left out on its own. Ours differ by default: thinning is labelled with the rate it gives,
-hips have their right sign, mirrored fingers stay themselves.
+``motionverse.encode_motionverse`` with ``MotionVerseOptions.published()``. Every stage takes the options, so that each
+slip of the release can be had or left out on its own. Ours differ by default: thinning is labelled with the rate it
+gives, hips have their right sign, mirrored fingers stay themselves.
 
 One defect is not kept: a bone that points exactly against its reference direction gets half a turn (the release:
 NaN, then 0).
@@ -23,7 +23,7 @@ from motionloom.errors import LayoutError
 from motionloom.motion import rotations as rot
 from motionloom.motion.features.humanml3d_published import BODIES
 from motionloom.motion.features.layout import smooth
-from motionloom.motion.features.motionverse_layout import BODY, CORRECT, JOINTS, UnifiedOptions
+from motionloom.motion.features.motionverse_layout import BODY, CORRECT, JOINTS, MotionVerseOptions
 from motionloom.motion.skeleton import CANONICAL_HANDS, MIRROR_HANDS, PARTS
 
 _FINGERS = ((22, 23, 24), (34, 35, 36), (25, 26, 27), (31, 32, 33), (28, 29, 30))
@@ -97,7 +97,7 @@ def z_up_to_y_up(positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 
     return positions[..., [0, 2, 1]] * positions.new_tensor([-1.0, 1.0, 1.0])
 
 
-def mirror_joints(positions: Float[Tensor, "T 52 3"], options: UnifiedOptions = CORRECT) -> Float[Tensor, "T 52 3"]:
+def mirror_joints(positions: Float[Tensor, "T 52 3"], options: MotionVerseOptions = CORRECT) -> Float[Tensor, "T 52 3"]:
     """The mirror image in the plane x = 0: left and right change places.
 
     ``permuted_fingers`` gives each finger the place of the release's partner, which is another finger.
@@ -109,8 +109,8 @@ def mirror_joints(positions: Float[Tensor, "T 52 3"], options: UnifiedOptions = 
     return positions[:, order] * positions.new_tensor([-1.0, 1.0, 1.0])
 
 
-def trunk_heading(positions: Float[Tensor, "T J 3"], options: UnifiedOptions = CORRECT) -> Float[Tensor, "T 4"]:
-    """Rotation about +Y from the world to the facing frame, measured on hips and shoulders (see ``UnifiedOptions``)."""
+def trunk_heading(positions: Float[Tensor, "T J 3"], options: MotionVerseOptions = CORRECT) -> Float[Tensor, "T 4"]:
+    """Rotation about +Y from the world to the facing frame, measured on hips and shoulders."""
     hips = positions[:, 1] - positions[:, 2]
     shoulders = positions[:, 16] - positions[:, 17]
     across = rot.normalize(shoulders - hips if options.reversed_hips else shoulders + hips)
@@ -161,7 +161,7 @@ def move_to_body(
     positions: Float[Tensor, "T 52 3"],
     has: Bool[Tensor, "10"],
     offsets: Float[Tensor, "52 3"] | None = None,
-    options: UnifiedOptions = CORRECT,
+    options: MotionVerseOptions = CORRECT,
 ) -> Float[Tensor, "T 52 3"]:
     """Positions on a body of given bones; joints without a place (absent ones) become 0.
 
@@ -181,7 +181,7 @@ def move_to_body(
         if size > 1e-5:
             scale = float(sum(target[joint].norm() for joint in bones)) / size
             break
-    plain = UnifiedOptions(
+    plain = MotionVerseOptions(
         heading="trunk", pelvis="velocity", forced_start=options.forced_start, reversed_hips=options.reversed_hips
     )
     rotations = chain_rotations(positions, trunk_heading(positions, plain))
@@ -190,7 +190,7 @@ def move_to_body(
 
 
 def _without_absent_hands(
-    positions: Float[Tensor, "T 52 3"], has: Bool[Tensor, "10"], options: UnifiedOptions
+    positions: Float[Tensor, "T 52 3"], has: Bool[Tensor, "10"], options: MotionVerseOptions
 ) -> Float[Tensor, "T 52 3"]:
     left, right = bool(has[PARTS.index("left_hand")]), bool(has[PARTS.index("right_hand")])
     kept = torch.ones(JOINTS, 1).to(positions)
@@ -199,7 +199,7 @@ def _without_absent_hands(
     return positions * kept
 
 
-def thinning(fps: float, target: float, options: UnifiedOptions = CORRECT) -> tuple[int, float]:
+def thinning(fps: float, target: float, options: MotionVerseOptions = CORRECT) -> tuple[int, float]:
     """Every how many frames to keep one so as to come near a frame rate, and the rate to write down.
 
     Raises:
@@ -225,5 +225,5 @@ def move_to_origin(positions: Float[Tensor, "T 52 3"]) -> Float[Tensor, "T 52 3"
 
 def face_z(positions: Float[Tensor, "T 52 3"]) -> Float[Tensor, "T 52 3"]:
     """All frames turned by the yaw that makes frame 0 face +Z; here hips have the right sign in the release too."""
-    plain = UnifiedOptions(heading="trunk", pelvis="velocity")
+    plain = MotionVerseOptions(heading="trunk", pelvis="velocity")
     return rot.rotate(trunk_heading(positions[:1], plain)[:, None], positions)
