@@ -10,14 +10,19 @@ MINUTES ?= 60
 
 setup: $(VENV)/.ready
 
-# torch first: asked for by another package, pip would fetch the build with CUDA.
-$(VENV)/.ready: pyproject.toml constraints.txt
+# What a user needs, and the demo. torch first: asked for by another package, pip would fetch the build with CUDA.
+$(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+# What tests, lint and training need besides.
+$(VENV)/.ready: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
-demo: setup
+demo: $(VENV)/.installed
 	mkdir -p $(OUT)
 	$(BIN)/motionloom generate --text "$(TEXT)" --seed 1 --out $(OUT)/demo.bvh --out $(OUT)/demo.glb --out $(OUT)/demo.png --out $(OUT)/demo.mp4
 

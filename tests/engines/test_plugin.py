@@ -82,14 +82,8 @@ def test_what_it_cannot_do_is_one_line(run, arguments, message):
 
 
 def test_it_is_evaluated(run, store, tmp_path):
-    code = (
-        "from pathlib import Path\nimport motionloom as ml\nfrom motionloom.data.store import Store\n"
-        "from motionloom.engines.text_motion import TextMotionScorer\n"
-        "from motionloom.evaluation.text_to_motion import EvaluateOptions, evaluate\n"
-        "options = EvaluateOptions(repeats=1, variety=False, pool=2)\n"
-        f"evaluate(ml.load('toy'), TextMotionScorer(), Store(Path({str(store.path)!r})), options, Path('toy.json'))\n"
-    )
-    done = run("-c", code)
+    done = run(*cli("evaluate", "toy", "--data", str(store.path), "--out", "toy.json", "--repeats", "1",
+                    "--no-variety", "--pool", "2"))  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "engine, true length" in json.loads((tmp_path / "toy.json").read_text())["rows"]
 
