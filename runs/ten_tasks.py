@@ -222,7 +222,7 @@ TASKS = (
          "generate --speech talk.wav --out gestures.bvh", frozenset({"speech"}), speech),
     Task("video", "Video to motion", "From keypoints of a video; see [conditions](conditions.md) for their files.",
          "from motionloom.conditions.keypoints import load_keypoints\n\n"
-         'engine.generate(keypoints=load_keypoints("video.json"))',
+         'engine.generate(keypoints=load_keypoints("video.json", fps=20.0))',
          "generate --keypoints video.json --out motion.bvh", frozenset({"video"}), video),
     Task("prediction", "Prediction", "A motion goes on.", f"{KNOWN}\nengine.predict(clip, 2.0)",
          "predict walk.bvh --seconds 2 --out longer.bvh", frozenset({"known frames", "unconditioned"}), prediction),

@@ -76,7 +76,7 @@ def place(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("docs")
     clip: Motion = make.motion(80, 0, 20.0)
-    for name in ("my_capture.bvh", "walk.bvh", "capture.bvh", "clip.bvh"):
+    for name in ("my_capture.bvh", "walk.bvh", "capture.bvh", "clip.bvh", "dance.bvh"):
         clip.save(folder / name)
     sound = accompany(make.motion(440, 0, 20.0), 0).sound
     for name in ("song.mp3", "song.wav", "talk.wav"):

@@ -88,7 +88,7 @@ def test_wrong_requests_are_refused(store, tmp_path):
         bench_mmm.bench_mmm(8, threads=0, masked=MASKED, tokenizer=TOKENIZER)
     with pytest.raises(RequestError, match="0 clips of 196 frames"):
         bench_mmm.bench_mmm(clips=0)
-    with pytest.raises(CheckpointError, match="is no MMM engine: tokenizer, masked, length is missing"):
+    with pytest.raises(CheckpointError, match="holds no engine that is known"):
         app_bench.bench_starter(str(tmp_path))
     with pytest.raises(DataError, match="source 'none' is unknown"):
         bench.bench_data(store.path, batch=1, windows=1, source=("none", tmp_path), repeats=1)

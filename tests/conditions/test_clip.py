@@ -150,7 +150,7 @@ def test_a_model_finds_the_encoder_it_was_trained_with(tmp_path, monkeypatch):
     encoder = text_encoder(folder)
     assert text_encoder() is named_encoder("minilm") is minilm()
     monkeypatch.delenv(FOLDER, raising=False)
-    with pytest.raises(CheckpointError, match=f"name the folder of its weights in {FOLDER}"):
+    with pytest.raises(CheckpointError, match=f"name the folder of its weights in the environment variable {FOLDER}"):
         named_encoder(encoder.name)
     monkeypatch.setenv(FOLDER, str(folder))
     assert named_encoder(encoder.name) is encoder

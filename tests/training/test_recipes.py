@@ -108,7 +108,7 @@ def test_a_wrong_recipe_is_refused_with_its_place(tmp_path, text, message):
         ("diffusion", "[data]\nrates = [0.0]\n", r"rates is \(0\.0,\); give a list of numbers, 1 to 240"),
         ("diffusion", '[train]\ninit = "nowhere"\n', r":\d+: init is 'nowhere', which holds no model"),
         ("llm", '[data]\nmotion = "x"\n', r"\[data\]: music must be given"),
-        ("tokenizer", "[model]\nwidth = 0\n", r"\[model\]: .*width is 0; it must be at least 1"),
+        ("tokenizer", "[model]\nwidth = 0\n", r"\[model\]: .*width is 0; give a whole number, 1 to"),
     ],
 )
 def test_tables_are_checked_before_anything_is_built(tmp_path, kind, tables, message):
@@ -135,7 +135,7 @@ def test_the_recipes_of_the_package_are_whole():
                 later = {"train.init", *(f"data.{key}" for key in ("tokenizer", "motion", "music"))}
                 check_recipe(stage, later)
     assert kinds == set(TRAINERS)
-    with pytest.raises(TrainingError, match="recipes that come with the package: lmm, lmm-small"):
+    with pytest.raises(TrainingError, match="recipes that come with the package: lmm, "):
         load_training("mmn")
 
 

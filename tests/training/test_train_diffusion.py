@@ -189,7 +189,7 @@ def test_sentences_may_be_read_by_another_encoder(store, tmp_path, monkeypatch):
     assert len(checkpoint.stats["sentence_mean"]) == WIDTH
     monkeypatch.delenv(FOLDER, raising=False)
     engine = LMM(folder)
-    with pytest.raises(CheckpointError, match=f"name the folder of its weights in {FOLDER}"):
+    with pytest.raises(CheckpointError, match=f"name the folder of its weights in the environment variable {FOLDER}"):
         engine.generate("a person walks", seconds=1.0, steps=2)
     monkeypatch.setenv(FOLDER, str(tower))
     walk, wave = (engine.generate(text, seconds=1.0, steps=2)[0] for text in ("a person walks", "someone waves"))

@@ -54,12 +54,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print machine-readable resul
 _state = {"debug": False}
 
 
-def _print_version(asked: bool) -> None:
+def _print_version(asked: bool) -> bool:
     if asked:
         from importlib import metadata
 
         typer.echo(f"motionloom {metadata.version('motionloom')}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()
@@ -207,7 +208,7 @@ def models(
 
     found, names = bundled(), engine_names()
     if json_:
-        _print_json({"engines": list(names), "models": found})
+        _print_json(found)
         return
     typer.echo(f"engines: {', '.join(names)} (motionloom models --options NAME)")
     for entry in found:
