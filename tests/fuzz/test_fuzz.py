@@ -21,7 +21,7 @@ def test_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
 def test_the_campaign_sees_what_it_looks_for(tmp_path: Path) -> None:
     """Readers that crash, hang, eat memory or die are told apart from those that refuse."""
     import ctypes
-import faulthandler
+    import faulthandler
 
     from benchmarks import measure
     from motionloom.errors import DataError
