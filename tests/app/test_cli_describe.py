@@ -38,7 +38,6 @@ def clip(tmp_path):
 def run(monkeypatch, engine):
     """Run a command with that engine."""
     monkeypatch.setattr(cli_describe, "load", lambda _: engine)
-    monkeypatch.setattr(cli_describe, "load_m3gpt", lambda _: engine)
 
     def call(*arguments: object):
         return CliRunner().invoke(APP, [str(argument) for argument in arguments])

@@ -12,7 +12,6 @@ from motionloom.app.cli.reading import Asf, Clip, Reading, Source, TrueFps, Unit
 
 if TYPE_CHECKING:
     from motionloom.engines.base import Engine as AnyEngine
-    from motionloom.engines.m3gpt.engine import M3GPT
 
 Seed = Annotated[int, typer.Option(help="Same seed, same answer.")]
 Engine = Annotated[str, typer.Option(help="Engine that has words: a bundled one or a directory.")]
@@ -99,21 +98,6 @@ def load(name: str) -> "AnyEngine":
     from motionloom.engines.registry import load as load_engine
 
     return load_engine(name)
-
-
-def load_m3gpt(name: str) -> "M3GPT":
-    """An engine of language and motion.
-
-    Raises:
-        CheckpointError: There is none of that name, or it is another one.
-    """
-    from motionloom.engines.m3gpt.engine import M3GPT
-    from motionloom.errors import CheckpointError
-
-    engine = load(name)
-    if not isinstance(engine, M3GPT):
-        raise CheckpointError(f"{name} holds the engine {engine.name!r}; this needs 'm3gpt', which has words")
-    return engine
 
 
 def _print_json(value: object) -> None:

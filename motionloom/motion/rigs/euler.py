@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from motionloom.motion import rotations as rot
+from motionloom.motion.euler import unrolled
 from motionloom.motion.rigs.scene import as_tensor
 
 
@@ -14,20 +15,4 @@ def smooth_euler(quaternions: Float[np.ndarray, "T J 4"], order: str) -> Float[n
     ``a`` and ``c`` together count, and ``c`` stays what it was.
     """
     angles = rot.to_euler(as_tensor(quaternions), order).numpy()
-    cyclic = order in ("XYZ", "YZX", "ZXY")
-    turn = 2.0 * np.pi
-    locked = np.abs(np.abs(angles[..., 1]) - np.pi / 2) < 2e-6
-    result = np.empty_like(angles)
-    last = np.zeros_like(angles[0])
-    for frame, first in enumerate(angles):
-        if locked[frame].any():
-            rest = np.where(locked[frame], last[:, 2] - first[:, 2], 0.0)
-            sign = np.where((first[:, 1] > 0) == cyclic, -1.0, 1.0)
-            first = np.stack((first[:, 0] + sign * rest, first[:, 1], first[:, 2] + rest), axis=-1)
-        second = np.stack((first[:, 0] + np.pi, np.pi - first[:, 1], first[:, 2] + np.pi), axis=-1)
-        first = first + turn * np.round((last - first) / turn)
-        second = second + turn * np.round((last - second) / turn)
-        nearer = np.abs(second - last).sum(-1) < np.abs(first - last).sum(-1)
-        last = np.where(nearer[:, None], second, first)
-        result[frame] = last
-    return result
+    return unrolled(angles, order)
